@@ -1,0 +1,1 @@
+"""What a person types. Parsing and printing only; quick commands import nothing heavy."""

@@ -1,0 +1,43 @@
+"""`serve`, `coordinate` and the default command: one process in the foreground."""
+
+from __future__ import annotations
+
+import click
+
+from aiagent_coordinator.cli import options, output
+from aiagent_coordinator.config.find import find_config
+from aiagent_coordinator.messages import text
+
+
+@click.command(help=text("help.serve"))
+@options.daemon
+def serve() -> int:
+    """Run the server alone."""
+    return run_roles(options.current(), frozenset({"server"}))
+
+
+@click.command(help=text("help.coordinate"))
+@options.daemon
+def coordinate() -> int:
+    """Run the loop alone."""
+    return run_roles(options.current(), frozenset({"coordinator"}))
+
+
+def run_roles(given: options.Options, roles: frozenset[str]) -> int:
+    """Run these roles until they end, and give the exit status.
+
+    Raises:
+        CoordinatorError: they cannot start.
+    """
+    config = find_config(given.config)
+    if config is None:
+        output.talk(text("daemon.no_config"))
+    from aiagent_coordinator.daemon import run_daemon
+
+    return run_daemon(
+        config,
+        roles=roles,
+        log_format=given.log_format,
+        log_level=given.log_level,
+        overrides=given.overrides,
+    )

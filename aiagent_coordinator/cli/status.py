@@ -1,0 +1,44 @@
+"""`status`: whether the server runs, and what it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aiagent_coordinator.cli import options, output
+from aiagent_coordinator.cli.connect import board, locate
+from aiagent_coordinator.messages import text
+from aiagent_coordinator.wire import lockfile
+
+
+@click.command(help=text("help.status"))
+@options.as_json
+@options.common
+def status(as_json: bool) -> None:
+    """Ask the server how it stands."""
+    place = locate(options.current())
+    with board(place) as client:
+        answer = client.call("get_status", {})
+        version = client.server.version
+    holder = lockfile.read(str(place.state_dir.server_lock)) or {}
+    known: dict[str, Any] = {
+        "version": version,
+        "pid": holder.get("pid"),
+        "socket": str(place.socket),
+        "state_dir": str(place.state_dir.root),
+        **answer,
+    }
+    if as_json:
+        output.json_result(known)
+        return
+    output.result(text("status.running", version=version, pid=known["pid"], socket=place.socket))
+    for section in ("tasks", "runs"):
+        output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
+
+
+def _counts(counts: object) -> str:
+    if not isinstance(counts, dict):
+        return text("status.nothing")
+    parts = [f"{number} {name}" for name, number in counts.items() if number]  # pyright: ignore[reportUnknownVariableType] - JSON
+    return ", ".join(parts) or text("status.nothing")

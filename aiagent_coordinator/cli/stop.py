@@ -1,0 +1,141 @@
+"""`stop`: end the processes that hold a state directory, told by their locks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from aiagent_coordinator.cli import options, output
+from aiagent_coordinator.cli.connect import Place, locate
+from aiagent_coordinator.errors import (
+    ConflictError,
+    CoordinatorError,
+    ForbiddenError,
+    UnavailableError,
+)
+from aiagent_coordinator.messages import text
+from aiagent_coordinator.wire import lockfile
+from aiagent_coordinator.wire.process import boot_id, start_ticks
+
+#: How often locks are looked at; ending takes a fraction of a second.
+POLL_SECONDS = 0.05
+#: A process that has just taken its lock writes its note within this.
+NOTE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A live process and the lock it holds."""
+
+    pid: int
+    lock: Path
+
+
+@click.command(help=text("help.stop"))
+@click.option("--kill", is_flag=True, help=text("help.option.kill"))
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help=text("help.option.stop_timeout"),
+)
+@options.common
+def stop(kill: bool, timeout: float) -> None:
+    """Stop what runs for this configuration."""
+    place = locate(options.current())
+    if not stop_holders(place, kill=kill, timeout_seconds=timeout):
+        raise UnavailableError(text("stop.none", origin=place.origin))
+    left = live_runs(place)
+    if left == 1:
+        output.result(text("stop.left_one"))
+    else:
+        output.result(text("stop.left" if left else "stop.left_none", count=left))
+
+
+def stop_holders(place: Place, *, kill: bool, timeout_seconds: float) -> int:
+    """Stop the loop, then the server, and wait until their locks are free; count the processes.
+
+    Raises:
+        CoordinatorError: one cannot be told, signalled, or does not end in time.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    stopped: set[int] = set()
+    # the loop first: its last reports still find the server
+    for lock in (place.state_dir.coordinator_lock, place.state_dir.server_lock):
+        holder = find_holder(lock)
+        if holder is None:
+            continue
+        if holder.pid not in stopped:
+            # only a loop has agents whose processes it can end
+            loop = lock == place.state_dir.coordinator_lock
+            _signal(holder, signal.SIGUSR1 if kill and loop else signal.SIGTERM)
+            stopped.add(holder.pid)
+        _wait(holder, deadline, timeout_seconds)
+    return len(stopped)
+
+
+def find_holder(lock: Path) -> Holder | None:
+    """The process that holds a lock, None when it is free.
+
+    Raises:
+        ConflictError: it is held, and its note names no process that can be the holder.
+    """
+    deadline = time.monotonic() + NOTE_SECONDS
+    error: CoordinatorError | None = None
+    while lockfile.is_held(str(lock)):
+        try:
+            return _read_holder(lock)
+        except ConflictError as unclear:
+            error = unclear
+        if time.monotonic() > deadline:
+            raise error
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def live_runs(place: Place) -> int:
+    """How many runs have a process: each holds the lock of its folder."""
+    try:
+        folders = list(place.state_dir.runs.iterdir())
+    except OSError:
+        return 0
+    return sum(lockfile.is_held(str(folder / "lock")) for folder in folders)
+
+
+def _read_holder(lock: Path) -> Holder:
+    note = lockfile.read(str(lock)) or {}
+    pid = note.get("pid")
+    if not isinstance(pid, int) or pid <= 1:
+        raise ConflictError(
+            text("stop.unclear", path=lock), hint=text("stop.unclear_hint", path=lock)
+        )
+    # after a crash the note may be older than the process that now has its number
+    if (note.get("start_ticks"), note.get("boot_id")) != (start_ticks(pid), boot_id()):
+        raise ConflictError(text("stop.gone", pid=pid, path=lock))
+    return Holder(pid, lock)
+
+
+def _signal(holder: Holder, number: signal.Signals) -> None:
+    try:
+        os.kill(holder.pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise ForbiddenError(text("stop.foreign", pid=holder.pid)) from error
+
+
+def _wait(holder: Holder, deadline: float, seconds: float) -> None:
+    while lockfile.is_held(str(holder.lock)):
+        if time.monotonic() > deadline:
+            raise ConflictError(
+                text("stop.timeout", pid=holder.pid, seconds=f"{seconds:g}"),
+                hint=text("stop.timeout_hint"),
+            )
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,71 @@
+"""Time as a value that is passed in: instants are UTC, durations are monotonic seconds."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is, for whoever was given it."""
+
+    def now(self) -> datetime:
+        """The current instant, timezone-aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def now(self) -> datetime:
+        """The current instant, timezone-aware, UTC."""
+        return datetime.fromtimestamp(time.time(), UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told: for tests and replays."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._now = start or datetime(2026, 1, 1, tzinfo=UTC)
+        self._monotonic = 0.0
+
+    def now(self) -> datetime:
+        """The instant it was set to."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds advanced since it was made."""
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+def iso(instant: datetime | None) -> str | None:
+    """Write an instant as ISO-8601 in UTC with microseconds and a `Z`, or pass None on."""
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_iso(text: str | None) -> datetime | None:
+    """Read an ISO-8601 instant; one without a zone is UTC.
+
+    Raises:
+        ValueError: the text is no instant.
+    """
+    if text is None:
+        return None
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)

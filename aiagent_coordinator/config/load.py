@@ -1,0 +1,286 @@
+"""From file, environment and flags to `Settings`: precedence, origins, and mistakes told together."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pydantic
+
+from aiagent_coordinator import paths
+from aiagent_coordinator.config.models import Settings
+from aiagent_coordinator.config.source import (
+    KeyPath,
+    Problem,
+    Source,
+    Value,
+    dotted,
+    plain,
+    read_source,
+    refuse,
+    walk,
+)
+from aiagent_coordinator.config.values import Surroundings, describe, quoting
+from aiagent_coordinator.ids import CHOSEN_ID
+
+#: `AIAGENT_COORDINATOR_MAX_CONCURRENT` sets `max_concurrent`, and so on.
+ENVIRONMENT_PREFIX = "AIAGENT_COORDINATOR_"
+#: Settings that hold one value: what environment and flags may set.
+SCALARS = tuple(
+    name
+    for name in Settings.model_fields
+    if name not in {"retry", "agents", "projects", "ai_providers"}
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, the file they came from, and for each key that was set where it was set."""
+
+    settings: Settings
+    file: Path | None
+    #: Dotted key → `FILE:LINE`, the name of a variable, or `flag`; what is absent is a default.
+    origins: Mapping[str, str]
+
+    @property
+    def state_dir(self) -> paths.StateDir:
+        """The state directory in force."""
+        return self.settings.resolved_state_dir(self.file)
+
+    @property
+    def socket(self) -> Path:
+        """The socket in force.
+
+        Raises:
+            ConfigError: no socket can be bound at such a long path.
+        """
+        return self.settings.resolved_socket(self.file)
+
+    @property
+    def pointer_files(self) -> tuple[Path, Path]:
+        """The two small files that tell quick commands where the server is."""
+        return paths.pointer_files(self.file, self.settings.state_dir)
+
+
+def load_settings(
+    file: Path | None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    known_providers: Collection[str] | None = None,
+) -> Loaded:
+    """Read the settings: flag over environment over file over default.
+
+    Args:
+        file: The file; None: defaults, environment and flags alone.
+        environment: The process's own when None.
+        overrides: Top-level settings given as flags, as text.
+        known_providers: Names of definitions; when given, other names are mistakes.
+
+    Raises:
+        ConfigError: it cannot be used; `details["problems"]` lists every line.
+    """
+    environment = os.environ if environment is None else environment
+    source = read_source(file) if file is not None else Source("")
+    origins = {dotted(key): f"{source.file}:{source.line_of(key)}" for key in walk(source.data)}
+    origins.pop("", None)
+    given = _given(environment, overrides or {})
+    for key, (name, value) in given.items():
+        source.data[key] = value
+        source.lines.pop((key,), None)
+        origins[key] = name
+    folder = file.absolute().parent if file is not None else Path.cwd()
+    try:
+        settings = Settings.model_validate_json(
+            json.dumps(source.data), context=Surroundings(environment, folder)
+        )
+    except pydantic.ValidationError as error:
+        problems = [
+            _problem(
+                source, given, _Refusal(item["type"], item["loc"], item["msg"], item.get("ctx", {}))
+            )
+            for item in error.errors(include_url=False)
+        ]
+        raise refuse(source.file or "settings", problems) from None
+    problems = [
+        Problem(source.line_of(key), key, reason)
+        for key, reason in _contradictions(settings, known_providers)
+    ]
+    if problems:
+        raise refuse(source.file or "settings", problems)
+    return Loaded(settings, file, origins)
+
+
+def _given(
+    environment: Mapping[str, str], overrides: Mapping[str, str]
+) -> dict[str, tuple[str, Value]]:
+    """What environment and flags set: key → (where, value)."""
+    given: dict[str, tuple[str, Value]] = {}
+    for key in SCALARS:
+        variable = ENVIRONMENT_PREFIX + key.upper()
+        if environment.get(variable):
+            given[key] = (variable, _typed(key, environment[variable]))
+    for key, text in overrides.items():
+        given[key] = ("flag", _typed(key, text))
+    return given
+
+
+def _typed(key: str, text: str) -> Value:
+    """Numbers become numbers where the setting is one; everything else reads its own text."""
+    if key in {"state_dir", "socket"} and not text.startswith(("~", "$")):
+        # typed in a shell: relative to where it was typed, not to the file
+        return str(Path(text).absolute())
+    field = Settings.model_fields.get(key)
+    return plain(text) if field is not None and field.annotation is int else text
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """One thing that pydantic does not accept, in its words."""
+
+    kind: str
+    key: KeyPath
+    message: str
+    context: Mapping[str, Any]
+
+
+def _problem(source: Source, given: Mapping[str, tuple[str, Value]], refusal: _Refusal) -> Problem:
+    key = refusal.key
+    reason = _reason(source, refusal)
+    if key and key[0] in given:
+        reason = f"{reason} (set by {given[str(key[0])][0]})"
+    return Problem(source.line_of(key), key, reason)
+
+
+def _reason(source: Source, refusal: _Refusal) -> str:
+    key, context = refusal.key, refusal.context
+    value = _value_at(source.data, key)
+    match refusal.kind:
+        case "extra_forbidden":
+            return f"unknown setting{suggestion(str(key[-1]), _known_keys(key[:-1]))}"
+        case "missing":
+            return "is required"
+        case "value_error":
+            return str(context["error"])
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}, got {value}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}, got {value}"
+        case "literal_error":
+            return f"expected {context['expected']}, got {describe(value)}"
+        case kind:
+            wanted = _WANTED.get(kind)
+            if wanted is None:
+                return refusal.message
+            hint = quoting(value) if kind == "string_type" else ""
+            return f"expected {wanted}, got {describe(value)}{hint}"
+
+
+_WANTED = {
+    "string_type": "text",
+    "string_too_short": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a smaller number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of `key: value` lines",
+    "model_type": "a mapping of `key: value` lines",
+    "model_attributes_type": "a mapping of `key: value` lines",
+    "too_long": "a shorter list",
+}
+
+
+def _value_at(data: Value, key: KeyPath) -> Value:
+    for part in key:
+        if isinstance(data, dict) and isinstance(part, str):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def _known_keys(around: KeyPath) -> Iterable[str]:
+    """Names of the settings inside the model that a key path leads to."""
+    model: type[pydantic.BaseModel] = Settings
+    for part in around:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = _model_in(model.model_fields[part].annotation)
+            model = inner or model
+    return model.model_fields
+
+
+def _model_in(annotation: object) -> type[pydantic.BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """` (did you mean X?)` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _contradictions(
+    settings: Settings, known_providers: Collection[str] | None
+) -> list[tuple[KeyPath, str]]:
+    found: list[tuple[KeyPath, str]] = []
+    for section, names in (("agents", settings.agents), ("ai_providers", settings.ai_providers)):
+        found += [((section, name), _BAD_ID) for name in names if not CHOSEN_ID.match(name)]
+    found += _project_contradictions(settings)
+    found += _provider_contradictions(settings, known_providers)
+    return found
+
+
+_BAD_ID = (
+    "is no id: lower-case letters, digits, `.`, `_`, `-`, the first a letter or digit, at most 63"
+)
+
+
+def _project_contradictions(settings: Settings) -> list[tuple[KeyPath, str]]:
+    found: list[tuple[KeyPath, str]] = []
+    seen: set[str] = set()
+    places: dict[str, int] = {}
+    for index, project in enumerate(settings.projects):
+        here: KeyPath = ("projects", index)
+        if not CHOSEN_ID.match(project.id):
+            found.append(((*here, "id"), f"{describe(project.id)} {_BAD_ID}"))
+        if project.id in seen:
+            found.append(((*here, "id"), f"{project.id} is the id of two projects"))
+        seen.add(project.id)
+        for number, agent in enumerate(project.agents):
+            if agent not in settings.agents:
+                reason = f"there is no agent {agent!r}{suggestion(agent, settings.agents)}"
+                found.append(((*here, "agents", number), reason))
+        first = places.setdefault(os.path.realpath(project.path), index)
+        other = settings.projects[first]
+        if first != index and not (project.shared_path and other.shared_path):
+            reason = f"is also the path of project {other.id}; set shared_path: true on both if you mean it"
+            found.append(((*here, "path"), reason))
+    return found
+
+
+def _provider_contradictions(
+    settings: Settings, known_providers: Collection[str] | None
+) -> list[tuple[KeyPath, str]]:
+    if known_providers is None:
+        return []
+    found: list[tuple[KeyPath, str]] = []
+    for name, provider in settings.ai_providers.items():
+        if provider.like is not None and provider.like not in known_providers:
+            reason = f"there is no provider {provider.like!r}{suggestion(provider.like, known_providers)}"
+            found.append((("ai_providers", name, "like"), reason))
+    known = {*known_providers, *settings.ai_providers}
+    for agent_id, agent in settings.agents.items():
+        if agent.provider not in known:
+            reason = f"there is no provider {agent.provider!r}{suggestion(agent.provider, known)}"
+            found.append((("agents", agent_id, "provider"), reason))
+    return found

@@ -1,0 +1,241 @@
+"""The settings: frozen models, every field with its meaning and when a change of it counts.
+
+`docs/reference/settings.md` is generated from this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationInfo
+
+from aiagent_coordinator import paths
+from aiagent_coordinator.config import values
+from aiagent_coordinator.runs import RetryPolicy
+from aiagent_coordinator.tasks import Agent, Check, Project, WorkspaceKind
+
+#: When a change of a setting counts.
+Reload = Literal["live", "next start", "never"]
+
+
+def setting(
+    default: Any,  # noqa: ANN401 - whatever the field holds
+    description: str,
+    *,
+    reload: Reload = "next start",
+    **limits: Any,  # noqa: ANN401 - passed on to pydantic
+) -> Any:  # noqa: ANN401 - stands as the default of a field of any type
+    """Describe one field. `...` as default: the setting is required."""
+    return Field(default, description=description, json_schema_extra={"reload": reload}, **limits)
+
+
+def _around(info: ValidationInfo) -> values.Surroundings:
+    around = info.context
+    if isinstance(around, values.Surroundings):
+        return around
+    return values.Surroundings({}, Path())
+
+
+def _duration(value: object) -> float:
+    return values.parse_duration(value)
+
+
+def _positive_duration(value: object) -> float:
+    seconds = values.parse_duration(value)
+    if seconds <= 0:
+        raise values.BadValueError("must be longer than 0")
+    return seconds
+
+
+def _text(value: object, info: ValidationInfo) -> str:
+    return values.parse_text(value, _around(info).environment)
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    return values.parse_path(value, _around(info))
+
+
+def _program(value: object, info: ValidationInfo) -> str:
+    text = values.parse_command(_text(value, info))
+    return str(values.parse_path(text, _around(info))) if "/" in text or text[0] == "~" else text
+
+
+def _secret(value: object, info: ValidationInfo) -> SecretStr:
+    # the value itself never stands in a message
+    text = _text(value, info) if isinstance(value, str) else ""
+    if not text.strip():
+        raise values.BadValueError("must be text in quotes, and not empty")
+    return SecretStr(text)
+
+
+#: Seconds; in the file a number or a number with a unit.
+Duration = Annotated[float, PlainValidator(_duration)]
+PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
+#: Text in which `${VAR}` is expanded.
+Expanded = Annotated[str, PlainValidator(_text)]
+FilePath = Annotated[Path, PlainValidator(_path)]
+Program = Annotated[str, PlainValidator(_program)]
+Argv = Annotated[tuple[str, ...], PlainValidator(values.parse_argv)]
+Secret = Annotated[SecretStr, PlainValidator(_secret)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class RetrySettings(_Model):
+    """How often and how soon a failed task is tried again."""
+
+    max_attempts: int = setting(3, "Attempts a task has in all.", ge=1, le=100)
+    backoff_seconds: tuple[Duration, ...] = setting(
+        (30.0, 120.0, 600.0),
+        "Wait before the second, third, … attempt; the last value repeats.",
+        max_length=100,
+    )
+
+    def policy(self) -> RetryPolicy:
+        """The same as the value that decisions are made with."""
+        return RetryPolicy(self.max_attempts, self.backoff_seconds)
+
+
+class ProviderSettings(_Model):
+    """How a command line program is driven, where no shipped definition says it as you want it."""
+
+    cli_command: Program | None = setting(
+        None,
+        "The program: a name on PATH, or a path. `${VAR}` and `~` are expanded.",
+    )
+    cli_args: tuple[Expanded, ...] = setting(
+        (), "Arguments added to the definition's own. `${VAR}` is expanded."
+    )
+    like: str | None = setting(
+        None,
+        "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",
+        min_length=1,
+    )
+
+
+class AgentSettings(_Model):
+    """Who does the work. The key is the agent's id."""
+
+    provider: str = setting(..., "The provider that drives its program.", min_length=1)
+    model: Expanded | None = setting(
+        None, "The model to ask for; the program's own default without. `${VAR}` is expanded."
+    )
+    role: str = setting("", "What the agent is told about itself, put before every task.")
+    max_concurrent: int = setting(
+        1, "Runs it may have at a time, over all projects.", ge=1, le=1000
+    )
+
+    def agent(self, agent_id: str) -> Agent:
+        """The agent as the board knows it."""
+        return Agent(
+            id=agent_id,
+            name=agent_id,
+            provider=self.provider,
+            model=self.model,
+            role=self.role,
+            max_concurrent=self.max_concurrent,
+        )
+
+
+class ProjectSettings(_Model):
+    """A body of work on one repository or folder."""
+
+    id: str = setting(..., "Its id: lower-case letters, digits, `.`, `_` and `-`.", reload="never")
+    path: FilePath = setting(
+        ..., "The repository or folder. `${VAR}` and `~` are expanded.", reload="never"
+    )
+    base_ref: Expanded | None = setting(
+        None,
+        "The branch, tag or commit that work starts from; what is checked out without. "
+        "`${VAR}` is expanded.",
+    )
+    agents: tuple[str, ...] = setting((), "Ids of the agents that work here; none: all of them.")
+    checks: tuple[Argv, ...] = setting(
+        (),
+        "Commands that prove a result, each a line or a list of words; run without a shell, "
+        "passed when they exit with 0.",
+    )
+    workspace: Literal["worktree", "directory"] = setting(
+        "worktree", "Where runs work: each in an own git worktree, or in the folder itself."
+    )
+    max_concurrent: int | None = setting(
+        None, "Runs at a time in this project; none: no limit of its own.", ge=1, le=1000
+    )
+    allow_dirty: bool = setting(
+        False, "With `workspace: directory`: start although the checkout has uncommitted changes."
+    )
+    shared_path: bool = setting(
+        False, "Set on each of several projects that use one path on purpose."
+    )
+
+    def project(self) -> Project:
+        """The project as the board knows it."""
+        return Project(
+            id=self.id,
+            name=self.id,
+            path=str(self.path),
+            base_ref=self.base_ref,
+            workspace=WorkspaceKind(self.workspace),
+            allow_dirty=self.allow_dirty,
+            checks=tuple(Check(argv) for argv in self.checks),
+            max_concurrent=self.max_concurrent,
+        )
+
+
+class Settings(_Model):
+    """Everything a configuration file may say."""
+
+    polling_interval: PositiveDuration = setting(
+        10.0, "How often the loop looks although nothing was announced."
+    )
+    max_concurrent: int = setting(3, "Runs at a time over everything.", ge=1, le=1000)
+    max_finishing: int = setting(
+        2, "Runs at a time in sealing, checks and what follows.", ge=1, le=1000
+    )
+    stop_grace_seconds: Duration = setting(
+        5.0, "Between asking a run's processes to end and killing them."
+    )
+    silence_timeout: PositiveDuration = setting(
+        1800.0, "A run that prints nothing and does nothing for so long is stopped."
+    )
+    retry: RetrySettings = setting(RetrySettings(), "See below.")
+    state_dir: FilePath | None = setting(
+        None,
+        "Everything of ours lies here; by default a folder of the user's state directory named "
+        "after this file. `${VAR}` and `~` are expanded.",
+        reload="never",
+    )
+    socket: FilePath | None = setting(
+        None,
+        "Where the server listens; at most 100 bytes. By default in the user's runtime directory. "
+        "`${VAR}` and `~` are expanded.",
+    )
+    coordinator_token: Secret | None = setting(
+        None, "What a coordinator of another process shows the server. `${VAR}` is expanded."
+    )
+    agents: dict[str, AgentSettings] = setting({}, "The agents, by id.")
+    projects: tuple[ProjectSettings, ...] = setting((), "The projects.")
+    ai_providers: dict[str, ProviderSettings] = setting(
+        {}, "Changes to shipped providers, and providers of your own, by name."
+    )
+
+    def resolved_state_dir(self, file: Path | None) -> paths.StateDir:
+        """The state directory in force for these settings read from that file."""
+        return paths.StateDir(self.state_dir or paths.default_state_dir(file))
+
+    def resolved_socket(self, file: Path | None) -> Path:
+        """The socket in force for these settings read from that file.
+
+        Raises:
+            ConfigError: no socket can be bound at such a long path.
+        """
+        return paths.check_socket_path(self.socket or paths.default_socket(file, self.state_dir))
+
+    def agents_of(self, project: ProjectSettings) -> tuple[str, ...]:
+        """Ids of the agents that work in a project of these settings."""
+        return project.agents or tuple(self.agents)

@@ -1,0 +1,164 @@
+"""The loop: one pass after another, woken by news, with a poll as the safety net.
+
+A pass checks the server's health, learns what should run, plans, and starts. What already runs is
+looked after beside it, by one driver per run, so a slow run never delays a pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
+from aiagent_coordinator.coordinator.supervisor import Supervisor
+from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.runs import Assignment, Purpose
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
+
+#: A line of work whose claim was refused rests this long, unless the board changes before.
+REST_SECONDS = 1.0
+
+
+@dataclass
+class _Rest:
+    """Why a line of work is left alone, until when, and for which state of the board."""
+
+    reason: str
+    until: float
+    version: int
+
+
+@dataclass
+class Loop:
+    """The state of the loop between passes. Owned by the task that runs it."""
+
+    supervisor: Supervisor
+    link: ServerLink
+    limits: Limits
+    polling_seconds: float
+    _wake: anyio.Event = field(default_factory=anyio.Event)
+    _resting: dict[Assignment, _Rest] = field(default_factory=dict[Assignment, _Rest])
+    _version: int = 0
+    _last_started: dict[str, int] = field(default_factory=dict[str, int])
+    _starts: int = 0
+    _told: frozenset[tuple[Assignment, str]] = frozenset()
+
+    def wake(self) -> None:
+        """Something changed: make a pass soon."""
+        self._wake.set()
+
+    def rest(self, assignment: Assignment, reason: str) -> None:
+        """The server had nothing for this line of work after all: leave it alone for a moment."""
+        until = self.supervisor.context.clock.monotonic() + REST_SECONDS
+        self._resting[assignment] = _Rest(reason, until, self._version)
+
+    async def run(self, tasks: TaskGroup) -> None:
+        """Make passes until cancelled; runs are started in `tasks`."""
+        while True:
+            await self.link.wait_up()
+            self._wake = anyio.Event()
+            try:
+                await self.run_pass(tasks)
+            except CoordinatorError as error:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "loop.failed",
+                    "a pass came to nothing",
+                    error=error.message,
+                )
+                await anyio.sleep(REST_SECONDS)
+            except Exception:  # noqa: BLE001 - the border of a pass: logged, and the loop goes on
+                log_event(logger, logging.ERROR, "loop.failed", "a pass failed unexpectedly")
+                await anyio.sleep(REST_SECONDS)
+            with anyio.move_on_after(self._seconds_to_next()):
+                await self._wake.wait()
+
+    async def run_pass(self, tasks: TaskGroup) -> Plan:
+        """One pass; returns what was decided."""
+        await self.link.call("health_check", {})
+        answer = await self.link.call(
+            "list_agent_actions", {"coordinator_id": self.supervisor.tenure.coordinator_id}
+        )
+        self._version = int(answer.get("version", 0))
+        decided = plan(
+            _actions(answer.get("actions", [])),
+            [live.as_live for live in self.supervisor.runs.values()],
+            self.limits,
+            resting=self._rests(),
+            last_started=self._last_started,
+        )
+        for start in decided.starts:
+            self._starts += 1
+            self._last_started[start.action.assignment.project_id] = self._starts
+        await self.supervisor.start(decided.starts, tasks)
+        self._tell_waits(decided)
+        return decided
+
+    def _rests(self) -> Mapping[Assignment, str]:
+        now = self.supervisor.context.clock.monotonic()
+        self._resting = {
+            assignment: rest
+            for assignment, rest in self._resting.items()
+            if rest.until > now and rest.version == self._version
+        }
+        return {assignment: rest.reason for assignment, rest in self._resting.items()}
+
+    def _seconds_to_next(self) -> float:
+        now = self.supervisor.context.clock.monotonic()
+        ends = [rest.until - now for rest in self._resting.values()]
+        return max(0.0, min([self.polling_seconds, *ends]))
+
+    def _tell_waits(self, decided: Plan) -> None:
+        """Log a reason to wait once, when it begins."""
+        waits = frozenset((wait.assignment, wait.reason) for wait in decided.waits)
+        for assignment, reason in waits - self._told:
+            log_event(
+                logger,
+                logging.DEBUG,
+                "loop.waiting",
+                "waiting",
+                reason=reason,
+                agent_id=assignment.agent_id,
+                project_id=assignment.project_id,
+            )
+        self._told = waits
+
+
+def _actions(items: list[dict[str, Any]]) -> list[Action]:
+    """Read the server's answer; an entry that makes no sense is skipped and said."""
+    actions: list[Action] = []
+    for item in items:
+        try:
+            actions.append(
+                Action(
+                    Assignment(
+                        str(item["agent_id"]),
+                        str(item["project_id"]),
+                        Purpose(item.get("purpose", "task")),
+                    ),
+                    str(item["action"]),
+                    str(item.get("reason", "")),
+                    str(item.get("provider") or ""),
+                    item.get("model"),
+                    item.get("task_id"),
+                    int(item.get("slots_free", 1)),
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            log_event(
+                logger,
+                logging.WARNING,
+                "loop.failed",
+                "an action was not understood",
+                error=repr(error),
+            )
+    return actions

@@ -1,0 +1,126 @@
+"""Leases: says regularly what this coordinator holds, and hears what the server knows about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import anyio
+
+from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.supervisor import LiveRun, Supervisor
+from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.executors.base import HoldState
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
+
+#: A third of the lease: two renewals may be lost before it ends.
+RENEW_SECONDS = 30.0
+#: The wire's word for each stage.
+PHASES = {
+    Stage.CLAIM: "starting",
+    Stage.PREPARE: "starting",
+    Stage.LAUNCH: "starting",
+    Stage.WATCH: "running",
+}
+
+
+class Renewal:
+    """Renews all leases in one call, every `RENEW_SECONDS` and whenever the server has news."""
+
+    def __init__(self, supervisor: Supervisor, link: ServerLink) -> None:
+        self._supervisor = supervisor
+        self._link = link
+        self._news = anyio.Event()
+
+    def wake(self) -> None:
+        """The server has something to say about our runs: ask now."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Renew until cancelled; a server that is away is asked again when it is back."""
+        while True:
+            await self._link.wait_up()
+            try:
+                await self.renew()
+            except CoordinatorError as error:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "report.retry",
+                    "a renewal was not taken",
+                    error=error.message,
+                )
+                await anyio.sleep(1)
+            with anyio.move_on_after(RENEW_SECONDS):
+                await self._news.wait()
+            self._news = anyio.Event()
+
+    async def renew(self) -> None:
+        """One renewal: the complete list of what we hold, and what follows from the answer."""
+        runs = self._supervisor.runs.values()
+        held = [live.record for live in runs if live.record.claim]
+        answer = await self._link.call(
+            "renew_runs",
+            {
+                "coordinator_id": self._supervisor.tenure.coordinator_id,
+                "epoch": self._supervisor.tenure.epoch,
+                "runs": [_describe(record) for record in held],
+            },
+        )
+        for item in answer.get("runs", []):
+            live = self._supervisor.runs.get(item["run_id"])
+            if live is not None:
+                _tell(live, item)
+        for run_id in answer.get("unlisted", []):
+            if run_id not in self._supervisor.runs:
+                await self._account_for(run_id)
+
+    async def _account_for(self, run_id: str) -> None:
+        """Say what became of a run that the server believes we hold and our journal does not know.
+
+        That happens when the journal was lost or rebuilt. Its folder tells whether it ever ran.
+        """
+        context, tenure = self._supervisor.context, self._supervisor.tenure
+        held = await anyio.to_thread.run_sync(context.executor.inspect, context.state.run(run_id))
+        if held.state is HoldState.HELD:
+            # Nobody can drive it without its record: its tree must not outlive what we say of it.
+            await context.executor.signal(context.state.run(run_id), "T")
+            await context.executor.wait(context.state.run(run_id))
+        outcome = "lost" if held.started else "not_started"
+        log_event(
+            logger,
+            logging.ERROR,
+            "run.lost",
+            "a run of ours is not in the journal",
+            outcome=outcome,
+            run_id=run_id,
+        )
+        await self._link.call(
+            "disown_run",
+            {
+                "run_id": run_id,
+                "coordinator_id": tenure.coordinator_id,
+                "epoch": tenure.epoch,
+                "outcome": outcome,
+            },
+        )
+
+
+def _describe(record: RunRecord) -> dict[str, Any]:
+    return {
+        "run_id": record.run_id,
+        "fence": record.fence,
+        "phase": PHASES.get(record.stage, "finishing"),
+    }
+
+
+def _tell(live: LiveRun, item: Mapping[str, Any]) -> None:
+    if item.get("stop"):
+        live.control.stop(str(item["stop"].get("reason") or "stopped"))
+    live.control.learn(
+        {key: item.get(key) for key in ("report", "question", "hello_at", "authenticated_at")}
+    )

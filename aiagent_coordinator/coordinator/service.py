@@ -1,0 +1,212 @@
+"""The coordinator as one component: journal, line to the server, drivers, leases and loop.
+
+`async with` is not needed: `run` lives until it is told to stop, and leaves the agents running
+unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from aiagent_coordinator.clock import Clock, iso
+from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.coordinator.journal import Journal
+from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.loop import Loop
+from aiagent_coordinator.coordinator.outbox import Outbox
+from aiagent_coordinator.coordinator.plan import Limits
+from aiagent_coordinator.coordinator.renewal import Renewal
+from aiagent_coordinator.coordinator.supervisor import Supervisor, Tenure
+from aiagent_coordinator.executors.base import Executor, HoldState
+from aiagent_coordinator.ids import new_id
+from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.pipeline.context import Context, RunLimits
+from aiagent_coordinator.pipeline.run import Stage
+from aiagent_coordinator.providers.catalog import Catalog
+from aiagent_coordinator.redaction import Masker
+from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.telemetry import log_event
+from aiagent_coordinator.wire import protocol
+
+logger = logging.getLogger(__name__)
+
+#: At the end of a life reports in flight get this long; what is left stays journaled.
+DRAIN_SECONDS = 5.0
+#: Beyond the grace of the slowest tree, when agents are stopped at the end of a life.
+STOP_MARGIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class CoordinatorSettings:
+    """What the coordinator needs to know; made from the configuration by whoever starts it."""
+
+    state: StateDir
+    socket: Path
+    token: str
+    limits: Limits
+    polling_seconds: float = 10.0
+    max_finishing: int = 2
+    run_limits: RunLimits = field(default_factory=RunLimits)
+
+
+class CoordinatorService:
+    """One life of the coordinator."""
+
+    def __init__(
+        self,
+        settings: CoordinatorSettings,
+        *,
+        executor: Executor,
+        catalog: Catalog,
+        clock: Clock,
+        environ: Mapping[str, str],
+        masker: Masker,
+    ) -> None:
+        self.settings = settings
+        self._executor = executor
+        self._catalog = catalog
+        self._clock = clock
+        self._environ = environ
+        self._masker = masker
+        self._stopping = anyio.Event()
+        self._holding = anyio.Event()
+        self._stop_agents = False
+        self.supervisor: Supervisor | None = None
+
+    def stop(self, *, agents: bool) -> None:
+        """End this life: start nothing more, and with `agents` end the runs' trees too."""
+        self._stop_agents = self._stop_agents or agents
+        self._stopping.set()
+
+    def hold_starts(self) -> None:
+        """Start nothing more from now on; what runs is looked after until `stop`."""
+        self._holding.set()
+
+    @property
+    def running(self) -> int:
+        """How many runs are in hand."""
+        return len(self.supervisor.runs) if self.supervisor else 0
+
+    async def run(
+        self, journal: Journal, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take up what earlier lives left, then loop until told to stop."""
+        epoch = await journal.write(entries.next_epoch)
+        coordinator_id = await anyio.to_thread.run_sync(_own_id, self.settings.state.coordinator_id)
+        updates = _Updates(coordinator_id)
+        link = ServerLink(
+            self.settings.socket, self.settings.token, coordinator_id, updates.received
+        )
+        outbox = Outbox(journal, link, self._clock)
+        context = Context(
+            state=self.settings.state,
+            socket=self.settings.socket,
+            executor=self._executor,
+            catalog=self._catalog,
+            clock=self._clock,
+            environ=self._environ,
+            masker=self._masker,
+            reporter=outbox,
+            limits=self.settings.run_limits,
+        )
+        supervisor = Supervisor(
+            context,
+            journal,
+            link,
+            tenure=Tenure(coordinator_id, epoch),
+            max_finishing=self.settings.max_finishing,
+            notices=updates,
+        )
+        self.supervisor = supervisor
+        loop = Loop(supervisor, link, self.settings.limits, self.settings.polling_seconds)
+        renewal = Renewal(supervisor, link)
+        updates.loop, updates.renewal = loop, renewal
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(link.run)
+            await self._recover(journal, supervisor, tasks)
+            tasks.start_soon(renewal.run)
+            async with anyio.create_task_group() as starting:
+                starting.start_soon(loop.run, tasks)
+                task_status.started()
+                starting.start_soon(self._stop_holds)
+                await self._holding.wait()
+                starting.cancel_scope.cancel()
+            await self._stopping.wait()
+            if self._stop_agents:
+                await self._end_agents(supervisor)
+            await outbox.drain(DRAIN_SECONDS)
+            tasks.cancel_scope.cancel()
+
+    async def _stop_holds(self) -> None:
+        await self._stopping.wait()
+        self._holding.set()
+
+    async def _recover(self, journal: Journal, supervisor: Supervisor, tasks: TaskGroup) -> None:
+        """Drive on every run that an earlier life left, before anything new is planned."""
+        await self._prune(journal)
+        for record in await journal.read(entries.live_records):
+            held = self._executor.inspect(self.settings.state.run(record.run_id))
+            if record.stage in {Stage.LAUNCH, Stage.WATCH} and held.state is HoldState.HELD:
+                log_event(
+                    logger,
+                    logging.INFO,
+                    "run.adopted",
+                    "adopted, it was still running",
+                    run_id=record.run_id,
+                    task_id=record.task["id"],
+                )
+            supervisor.adopt(record, tasks)
+
+    async def _prune(self, journal: Journal) -> None:
+        before = self._clock.now() - timedelta(hours=entries.OUTBOX_KEEP_HOURS)
+        await journal.write(partial(entries.prune, before=iso(before) or ""))
+
+    async def _end_agents(self, supervisor: Supervisor) -> None:
+        """Stop every tree and let the runs come to their end; bounded."""
+        for live in list(supervisor.runs.values()):
+            live.control.stop("stopped")
+        with anyio.move_on_after(self.settings.run_limits.stop_grace_seconds + STOP_MARGIN_SECONDS):
+            await supervisor.wait_empty()
+
+
+class _Updates:
+    """Where news from the server and from the drivers go; exists before loop and renewal do."""
+
+    def __init__(self, coordinator_id: str) -> None:
+        self._runs_uri = protocol.runs_uri(coordinator_id)
+        self.loop: Loop | None = None
+        self.renewal: Renewal | None = None
+
+    def received(self, uri: str) -> None:
+        if uri == self._runs_uri and self.renewal is not None:
+            self.renewal.wake()
+        elif self.loop is not None:
+            self.loop.wake()
+
+    def changed(self) -> None:
+        if self.loop is not None:
+            self.loop.wake()
+
+    def refused(self, assignment: Assignment, reason: str) -> None:
+        if self.loop is not None:
+            self.loop.rest(assignment, reason)
+
+
+def _own_id(path: Path) -> str:
+    """This coordinator's id, made once per state directory."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        identifier = new_id("crd")
+        draft = path.with_suffix(".tmp")
+        draft.write_text(identifier + "\n", encoding="ascii")
+        draft.rename(path)
+        return identifier

@@ -1,0 +1,74 @@
+"""Events: the one list of what can happen. The contract for logs, commands and later screens.
+
+A store event is written in the transaction that makes it true. A log event is a line of the
+coordinator's own log. `docs/reference/events.md` is generated from this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+#: Store events: name → what happened.
+STORE_EVENTS: dict[str, str] = {
+    "project.declared": "A project appeared in the configuration.",
+    "project.changed": "A declared project changed.",
+    "agent.declared": "An agent appeared in the configuration.",
+    "agent.changed": "A declared agent changed.",
+    "task.created": "A task was put on the board.",
+    "task.status": "A task changed status; data: transition, from, to, reason.",
+    "task.progress": "An agent reported progress; data: progress (0-100), message.",
+    "run.claimed": "A coordinator took a task; data: attempt, fence.",
+    "run.started": "The shim is up and the CLI may run.",
+    "run.hello": "The run's bridge connected.",
+    "run.authenticated": "The agent used one of its tools for the first time.",
+    "run.reported": "The agent said how its task went; data: result.",
+    "run.exited": "The CLI and everything it left are gone; data: exit_code, signal, reason.",
+    "run.ended": "The run's result is in; data: outcome, reason, verification.",
+    "run.stop_requested": "The run is to be stopped; data: reason.",
+    "run.superseded": "A report came with an old fence and changed nothing.",
+    "run.refused": "A call was refused; data: tool, code.",
+    "session.ended": "The agent logged out or its run ended.",
+    "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
+}
+
+#: Log events of the coordinator and the daemon: name → what happened.
+LOG_EVENTS: dict[str, str] = {
+    "daemon.root": "The program runs as root; its agents do too.",
+    "daemon.ready": "The socket answers and the store is open.",
+    "daemon.stopping": "No new run starts; data: mode, running.",
+    "daemon.stopped": "Everything is closed.",
+    "server.request_failed": "A request failed unexpectedly; the caller got an error.",
+    "server.connection_refused": "A connection was closed: another user, a wrong hello, too many, or half a line.",
+    "loop.server_down": "The server does not answer; the loop keeps trying.",
+    "loop.server_up": "The server answers again.",
+    "loop.failed": "One pass or one pair failed unexpectedly; the loop goes on.",
+    "loop.waiting": "Something that could run waits; data: reason.",
+    "run.intent": "A run is about to be claimed.",
+    "run.start": "The CLI was started; data: provider, branch.",
+    "run.exit": "The CLI is gone; data: exit_code, signal.",
+    "run.stage": "A stage of the run ended; data: stage, seconds.",
+    "run.end": "The run is over; data: outcome, reason, commit.",
+    "run.adopted": "A run of an earlier life was found alive and taken on.",
+    "run.lost": "A run ended without a record.",
+    "run.stop": "The run's tree is being stopped; data: reason.",
+    "run.failed": "The coordinator failed at this run; data: stage.",
+    "report.retry": "A report was not taken and is tried again.",
+    "report.refused": "A report was refused for good; data: code.",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened: append-only, numbered by the store."""
+
+    seq: int
+    ts: datetime
+    actor: str
+    action: str
+    project_id: str | None = None
+    task_id: str | None = None
+    run_id: str | None = None
+    agent_id: str | None = None
+    data: dict[str, Any] = field(default_factory=dict[str, Any])

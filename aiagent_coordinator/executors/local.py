@@ -1,0 +1,361 @@
+"""Runs commands on this machine, each under its own shim that outlives us.
+
+We hold no pipe to anything and signal no process number: words go through the FIFO `ctl`,
+liveness is the lock, the end is a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.util
+import json
+import marshal
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from aiagent_coordinator import wire
+from aiagent_coordinator.errors import SpawnError
+from aiagent_coordinator.executors import inspection
+from aiagent_coordinator.executors.base import Hold, HoldState, LaunchSpec
+from aiagent_coordinator.runs import ShimIdentity
+from aiagent_coordinator.wire import process
+
+T = TypeVar("T")
+
+#: How long a new shim may take to say who it is, and to listen: Python's start on a busy machine.
+TAKE_OVER_SECONDS = 30.0
+#: How long `go` waits for the command's exec; a hanging file system is the usual reason for more.
+GO_SECONDS = 60.0
+#: Steps of short waits for another process: quick at first, so that a start costs no extra step.
+POLL_SECONDS = (0.002, 0.05)
+#: Where there is no pidfd, the lock is looked at this often.
+LOCK_POLL_SECONDS = 0.1
+#: Beside a pidfd the lock is looked at this often: a safety net, not a clock.
+SAFETY_NET_SECONDS = 30.0
+#: Threads for the few files of a start; they are cheap but may meet a slow disk.
+THREADS = 8
+
+
+class LocalExecutor:
+    """Runs commands as processes of this machine and user."""
+
+    def __init__(self) -> None:
+        self._limiter = anyio.CapacityLimiter(THREADS)
+        #: Shims that are our children: to be reaped, and nothing else.
+        self._children: set[int] = set()
+
+    def inspect(self, directory: Path) -> Hold:
+        """Say what the directory says; see `inspection.inspect`."""
+        return inspection.inspect(directory)
+
+    async def hold(self, directory: Path, spec: LaunchSpec, shim_file: Path) -> Hold:
+        """Make sure that the command is or was started, once; see `Executor.hold`.
+
+        Returns as soon as the shim exists and holds the lock; `go` and `wait` tell if it dies early.
+        """
+        pause = _Pause(TAKE_OVER_SECONDS)
+        while True:
+            found = await self._in_thread(lambda: self._hold_now(directory, spec, shim_file))
+            if found is not None:
+                return found
+            if not await pause.sleep():
+                raise SpawnError(f"the lock of {directory.name} is held by something unknown")
+
+    async def go(self, directory: Path) -> None:
+        """Open the gate; see `Executor.go`."""
+        gate = -1
+        # The word waits for the shim; only our answer waits for the next look.
+        pause = _Pause(GO_SECONDS, first=0.02)
+        try:
+            while True:
+                found = await self._in_thread(lambda: self.inspect(directory))
+                if found.started or found.record or found.state is HoldState.BAD_RECORD:
+                    return
+                if found.state is not HoldState.HELD:
+                    name = directory.name
+                    raise SpawnError(f"the shim of {name} ended before its command started")
+                if gate < 0:
+                    gate = await self._in_thread(lambda: _open_gate(directory))
+                if not await pause.sleep():
+                    raise SpawnError(f"the shim of {directory.name} does not answer")
+        finally:
+            if gate >= 0:
+                os.close(gate)
+
+    async def signal(self, directory: Path, how: Literal["T", "K"]) -> bool:
+        """Stop the tree; see `Executor.signal`."""
+        pause = _Pause(TAKE_OVER_SECONDS)
+        while True:
+            if await self._in_thread(lambda: _say(directory, how.encode())):
+                return True
+            # Nobody at the FIFO: over, or a shim that is about to listen.
+            if not await self._in_thread(lambda: inspection.is_held(directory)):
+                return False
+            if not await pause.sleep():
+                return False
+
+    async def wait(self, directory: Path) -> Hold:
+        """Return when nothing of the command is left; see `Executor.wait`."""
+        while True:
+            found = await self._in_thread(lambda: self.inspect(directory))
+            if found.state is not HoldState.HELD:
+                self._reap()
+                return found
+            handle = _open_process(found.shim)
+            if handle is None:
+                # A new shim says who it is within milliseconds; a short command ends soon after.
+                await anyio.sleep(LOCK_POLL_SECONDS if found.shim else POLL_SECONDS[0])
+                continue
+            try:
+                with anyio.move_on_after(SAFETY_NET_SECONDS) as scope:
+                    await anyio.wait_readable(handle)
+            finally:
+                os.close(handle)
+            self._reap()
+            if not scope.cancelled_caught and await self._in_thread(
+                lambda: inspection.is_held(directory)
+            ):
+                # The shim is gone but a copy of its lock is not: a fork of somebody that ends soon.
+                await anyio.sleep(POLL_SECONDS[1])
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        # Not abandoned on cancellation: what was spawned is always known to be.
+        return await anyio.to_thread.run_sync(function, limiter=self._limiter)
+
+    def _hold_now(self, directory: Path, spec: LaunchSpec, shim_file: Path) -> Hold | None:
+        """One try; None: somebody holds the lock and has not said who."""
+        self._reap()
+        found = self.inspect(directory)
+        match found.state:
+            case HoldState.HELD:
+                return found if found.shim else None
+            case HoldState.ABSENT:
+                pass
+            case HoldState.NEVER_STARTED if spec.gate_seconds is None:
+                pass
+            case _:
+                return found
+        try:
+            return self._start(directory, spec, shim_file)
+        except OSError as error:
+            what = error.filename or directory
+            raise SpawnError(f"{what}: {error.strerror}", run_id=spec.run_id) from error
+        except ValueError as error:
+            raise SpawnError(f"the environment: {error}", run_id=spec.run_id) from error
+
+    def _start(self, directory: Path, spec: LaunchSpec, shim_file: Path) -> Hold | None:
+        """Take the lock, write what the shim reads, start it. The lock passes to it with the fork."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        lock = os.open(directory / "lock", flags, 0o600)
+        try:
+            if not _is_taken(lock):
+                return None
+            found = inspection.classify(directory, held=False)
+            if found.state is not HoldState.NEVER_STARTED:
+                return found  # another start got further while we took the lock
+            os.pwrite(lock, b" " * (inspection.LOCK_BYTES - 1) + b"\n", 0)
+            _write_spec(directory, spec)
+            _make_fifo(directory / "ctl")
+            pid = self._spawn(directory, spec, shim_file, lock)
+        finally:
+            # Closed, never unlocked: the shim shares this lock.
+            os.close(lock)
+        ticks = process.start_ticks(pid)
+        shim = ShimIdentity(pid, ticks or 0, process.boot_id())
+        return Hold(HoldState.HELD, shim, None, started=False)
+
+    def _spawn(self, directory: Path, spec: LaunchSpec, shim_file: Path, lock: int) -> int:
+        child = subprocess.Popen(
+            [_python(), "-I", "-S", _program(shim_file), os.fspath(directory), str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=spec.env,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+        self._children.add(child.pid)
+        # We reap it by its number: a Popen that goes away would complain that the shim lives on.
+        child.returncode = 0
+        return child.pid
+
+    def _reap(self) -> None:
+        """Take the ends of our shims; nothing is learned from them."""
+        for pid in tuple(self._children):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                self._children.discard(pid)
+
+
+class _Pause:
+    """Growing pauses up to a deadline."""
+
+    def __init__(self, seconds: float, first: float = POLL_SECONDS[0]) -> None:
+        self._deadline = anyio.current_time() + seconds
+        self._next = first
+
+    async def sleep(self) -> bool:
+        """Sleep a little; False when the time is over."""
+        await anyio.sleep(self._next)
+        self._next = min(self._next * 1.5, POLL_SECONDS[1])
+        return anyio.current_time() < self._deadline
+
+
+def copy_programs(run_dir: Path) -> None:
+    """Put what a run executes into its directory, so that an upgrade in place changes no run.
+
+    Writes `format`, `shim.py`, `bridge.py` and the shim compiled. Idempotent; what is there stays.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, content in _programs().items():
+        target = run_dir / name
+        if not target.exists():
+            temporary = run_dir / f"{name}.tmp"
+            temporary.write_bytes(content)
+            temporary.chmod(0o600)
+            temporary.replace(target)
+
+
+@cache
+def _programs() -> dict[str, bytes]:
+    """The programs as they are when first asked for, whatever an upgrade writes later."""
+    folder = Path(wire.__file__).parent
+    shim = (folder / "shim.py").read_bytes()
+    header = importlib.util.MAGIC_NUMBER + bytes(12)
+    code = compile(shim, "shim.py", "exec", dont_inherit=True, optimize=2)
+    return {
+        "shim.py": shim,
+        # Compiling costs a shim a third of its start.
+        "shim.pyc": header + marshal.dumps(code),
+        "bridge.py": (folder / "bridge.py").read_bytes(),
+        "format": inspection.FORMAT + b"\n",
+    }
+
+
+def _program(shim_file: Path) -> str:
+    """The compiled shim beside the source if this Python made it, else the source."""
+    compiled = shim_file.with_suffix(".pyc")
+    magic = inspection.read_plain(compiled, len(importlib.util.MAGIC_NUMBER))
+    return os.fspath(compiled if magic == importlib.util.MAGIC_NUMBER else shim_file)
+
+
+@cache
+def _python() -> str:
+    """The interpreter itself: an environment that is moved or removed takes no shim with it."""
+    return os.path.realpath(sys.executable)
+
+
+def _is_taken(lock: int) -> bool:
+    """Take the lock; False when a shim has it, or for a moment somebody who looks at it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_spec(directory: Path, spec: LaunchSpec) -> None:
+    """Write spec.json. Not made durable: after a power cut nothing of it runs anyway."""
+    server = spec.server
+    text = json.dumps(
+        {
+            "format": 1,
+            "run_id": spec.run_id,
+            "argv": spec.argv,
+            "cwd": os.fspath(spec.cwd),
+            "stdin": spec.stdin,
+            "gate_seconds": spec.gate_seconds,
+            "grace_seconds": spec.grace_seconds,
+            "kill_leftovers": spec.kill_leftovers,
+            "server": server
+            and {
+                "socket": server.socket,
+                "ours": server.ours,
+                "hold_seconds": server.hold_seconds,
+            },
+        }
+    )
+    temporary = directory / "spec.json.tmp"
+    temporary.write_text(text + "\n", encoding="ascii")
+    temporary.chmod(0o600)
+    temporary.replace(directory / "spec.json")
+
+
+def _make_fifo(path: Path) -> None:
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        if not stat.S_ISFIFO(path.lstat().st_mode):
+            raise
+
+
+def _open_gate(directory: Path) -> int:
+    """Say go before the shim may be listening; -1 when there is no FIFO.
+
+    The word stays in the FIFO while somebody has it open: the caller closes it once the shim took it.
+    """
+    try:
+        fifo = os.open(directory / "ctl", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return -1
+    if not stat.S_ISFIFO(os.fstat(fifo).st_mode):
+        os.close(fifo)
+        return -1
+    try:
+        os.write(fifo, b"G")
+    except BlockingIOError:
+        pass  # full of words already; the shim will read them all
+    return fifo
+
+
+def _say(directory: Path, word: bytes) -> bool:
+    """Write a word to the shim; False when nobody has the FIFO open.
+
+    A shim that listens keeps the FIFO open itself, so a word once written is not lost by our closing.
+    """
+    try:
+        fifo = os.open(directory / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISFIFO(os.fstat(fifo).st_mode):
+            return False
+        os.write(fifo, word)
+    except BlockingIOError:
+        return True  # full of words that nobody has read yet; one more says nothing new
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fifo)
+
+
+def _open_process(shim: ShimIdentity | None) -> int | None:
+    """A pidfd of that very process, or None where it cannot be had or is somebody else by now."""
+    if shim is None or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        handle = os.pidfd_open(shim.pid)
+    except OSError:
+        return None
+    if shim.boot_id == process.boot_id() and process.start_ticks(shim.pid) == shim.start_ticks:
+        return handle
+    os.close(handle)
+    return None

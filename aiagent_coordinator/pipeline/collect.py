@@ -1,0 +1,205 @@
+"""Collect, result and clean: what happened is decided, written down, told, and tidied up."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from aiagent_coordinator.errors import StaleRunError
+from aiagent_coordinator.logs.merge import write_merged_log
+from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.handoff import HandoffFacts
+from aiagent_coordinator.pipeline.handoff import build as build_handoff
+from aiagent_coordinator.pipeline.outcome import decide
+from aiagent_coordinator.pipeline.prepare import log_header
+from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
+from aiagent_coordinator.providers.diagnosis import Diagnosis, diagnose
+from aiagent_coordinator.runs import RunOutcome, Verification
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
+
+#: How much of the end of each stream is looked at for an explanation.
+TAIL_BYTES = 64 * 1024
+#: Outcomes after which another attempt should know what this one did.
+_HANDED_ON = frozenset(
+    {RunOutcome.FAILED, RunOutcome.VERIFY_FAILED, RunOutcome.LOST, RunOutcome.STOPPED}
+)
+
+
+async def collect(record: RunRecord, context: Context, _control: Control) -> RunRecord:
+    """Read the end of the output, decide the outcome, write hand-off and readable log."""
+    return await anyio.to_thread.run_sync(_collect, record, context)
+
+
+def _collect(record: RunRecord, context: Context) -> RunRecord:
+    definition = context.catalog.get(record.provider)
+    found: Diagnosis | None = None
+    if record.shim is not None and not record.report:
+        folder = context.state.run(record.run_id)
+        found = diagnose(
+            definition,
+            record.exit_code,
+            record.signal,
+            _tail(folder / "err"),
+            _tail(folder / "out"),
+            masker=context.masker,
+        )
+    end = decide(
+        record,
+        exit0_is_success=definition.outcome.exit0_is_success,
+        diagnosed=found.reason if found else None,
+    )
+    record = record.at(
+        Stage.COLLECT,
+        outcome=end.outcome.value,
+        reason=end.reason,
+        verification=_verification(record, end.outcome).value,
+        diagnosis=_described(record, found, context),
+    )
+    if end.outcome in _HANDED_ON:
+        record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
+    _write_log(record, context)
+    return record.at(Stage.RESULT)
+
+
+def _verification(record: RunRecord, outcome: RunOutcome) -> Verification:
+    if any(check.exit_code != 0 for check in record.checks):
+        return Verification.REFUTED
+    proven = record.checks_done and bool(record.checks) and not record.tree_changed_by_checks
+    if proven and outcome is RunOutcome.SUCCEEDED:
+        return Verification.VERIFIED
+    return Verification.NOT_VERIFIED
+
+
+def _described(
+    record: RunRecord, found: Diagnosis | None, context: Context
+) -> dict[str, Any] | None:
+    text = record.seal_error or record.error or (found.text if found else "")
+    if not text:
+        return None
+    return {"text": context.masker.mask_text(text)[:2000], "class": record.reason}
+
+
+def _handoff(record: RunRecord, context: Context) -> str:
+    failed = next((check for check in record.checks if check.exit_code != 0), None)
+    diagnosis = record.diagnosis or {}
+    return build_handoff(
+        HandoffFacts(
+            attempt=int(record.task.get("attempt", 1)),
+            outcome=record.outcome or "",
+            reason=record.reason or "",
+            summary=(record.report or {}).get("summary") or "",
+            diagnosis=str(diagnosis.get("text", "")),
+            failing_argv=failed.argv if failed else (),
+            failing_exit_code=failed.exit_code if failed else None,
+            failing_output=failed.tail if failed else "",
+            branch=record.branch,
+            commit=record.sealed_commit,
+        ),
+        masker=context.masker,
+    )
+
+
+def _write_log(record: RunRecord, context: Context) -> None:
+    if record.log_path is None:
+        return
+    try:
+        write_merged_log(
+            context.state.run(record.run_id),
+            Path(record.log_path),
+            header=log_header(record),
+            masker=context.masker,
+        )
+    except OSError as error:
+        # The readable log is derived; the raw files are the truth and stay. No run ends over it.
+        log_event(
+            logger,
+            logging.WARNING,
+            "run.failed",
+            "the readable log could not be written",
+            run_id=record.run_id,
+            stage=Stage.COLLECT.value,
+            error=str(error),
+        )
+
+
+def _tail(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read(TAIL_BYTES)
+    except OSError:
+        return b""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+async def tell_result(record: RunRecord, context: Context, _control: Control) -> RunRecord:
+    """Report the result; the server makes the task's transition."""
+    folder = context.state.run(record.run_id)
+    report = {
+        "run_id": record.run_id,
+        "fence": record.fence,
+        "seq": 2,
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "verification": record.verification,
+        "sealed_commit": record.sealed_commit,
+        "branch": record.branch,
+        "pushed": False,
+        "checks": [_check(check) for check in record.checks],
+        "diagnosis": record.diagnosis,
+        "log": {
+            "path": record.log_path,
+            "out_bytes": _size(folder / "out"),
+            "err_bytes": _size(folder / "err"),
+        },
+        "handoff": record.handoff,
+    }
+    try:
+        await context.reporter.deliver(record.run_id, 2, "report_run_result", report)
+    except StaleRunError:
+        record = record.at(Stage.RESULT, superseded=True, reason="superseded")
+    log_event(
+        logger,
+        logging.INFO,
+        "run.end",
+        "ended",
+        run_id=record.run_id,
+        task_id=record.task["id"],
+        outcome=record.outcome,
+        reason=record.reason,
+        verification=record.verification,
+        commit=record.sealed_commit,
+    )
+    return record.at(Stage.CLEAN)
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    return {"argv": list(check.argv), "exit_code": check.exit_code, "seconds": check.seconds}
+
+
+async def clean(record: RunRecord, context: Context, _control: Control) -> RunRecord:
+    """Take away what only a living run needs: its token, its CLI's files, its temporary folder."""
+    await anyio.to_thread.run_sync(_clean, record, context)
+    return record.at(Stage.DONE)
+
+
+def _clean(record: RunRecord, context: Context) -> None:
+    folder = context.state.run(record.run_id)
+    (folder / "token").unlink(missing_ok=True)
+    (folder / "prompt").unlink(missing_ok=True)
+    shutil.rmtree(folder / "files", ignore_errors=True)
+    if record.temp_dir:
+        shutil.rmtree(record.temp_dir, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""What the stages of a run are given: places, programs, limits, and the way to the board.
+
+Stages never speak to the server: what they report goes through `Reporter`, which the coordinator
+implements over its outbox.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+
+from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.executors.base import Executor
+from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.providers.catalog import Catalog
+from aiagent_coordinator.redaction import Masker
+
+
+class Reporter(Protocol):
+    """Where facts go: into the journal first, then to the server."""
+
+    async def save(self, record: RunRecord) -> None:
+        """Journal the record; returns when it is on the disk."""
+        ...
+
+    async def deliver(
+        self, run_id: str, seq: int, tool: str, arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Deliver a report: journaled, sent until the server takes it, once in effect.
+
+        Returns the server's answer, also when an earlier life of ours got it.
+
+        Raises:
+            StaleRunError: the run was taken over.
+            CoordinatorError: the server refused it for good.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """Limits of one run, in seconds."""
+
+    #: Between TERM and KILL when a tree is stopped.
+    stop_grace_seconds: float = 5.0
+    #: Without a byte of output before a run counts as stalled.
+    silence_seconds: float = 1800.0
+    #: For one check; then it is killed and counts as failed.
+    check_seconds: float = 1800.0
+    #: A CLI may live this long after its report was taken; then it is ended without harm to it.
+    linger_seconds: float = 30.0
+    #: How long the shim waits for the go before it gives up.
+    gate_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a stage may use. One per coordinator, shared by its runs."""
+
+    state: StateDir
+    socket: Path
+    executor: Executor
+    catalog: Catalog
+    clock: Clock
+    environ: Mapping[str, str]
+    masker: Masker
+    reporter: Reporter
+    limits: RunLimits = field(default_factory=RunLimits)
+
+
+class Control:
+    """What reaches a run from outside while it runs: a stop, and what its agent said."""
+
+    def __init__(self) -> None:
+        self.stop_reason: str | None = None
+        self.kill = False
+        self.facts: dict[str, Any] = {}
+        self._changed = anyio.Event()
+
+    def stop(self, reason: str, *, kill: bool = False) -> None:
+        """Ask for the tree to be ended; the first reason stands, a kill may come later."""
+        self.stop_reason = self.stop_reason or reason
+        self.kill = self.kill or kill
+        self._wake()
+
+    def learn(self, facts: Mapping[str, Any]) -> None:
+        """Take what the server says about the run's agent."""
+        self.facts.update({key: value for key, value in facts.items() if value is not None})
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def wait_changed(self, at_most_seconds: float) -> None:
+        """Return when something changed, or after the given time."""
+        with anyio.move_on_after(at_most_seconds):
+            await self._changed.wait()
+        if self._changed.is_set():
+            self._changed = anyio.Event()

@@ -1,0 +1,115 @@
+"""What a failed attempt leaves for the next one. Pure: facts in, a bounded text out.
+
+The text ends up in a prompt, so it is short, and its end always says what to do first.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from aiagent_coordinator.redaction import Masker, printable
+
+#: The whole text; longer ones crowd out the task itself.
+MAX_CHARS = 8000
+#: Why it failed.
+MAX_REASON_CHARS = 2000
+#: The end of the failing command's output.
+MAX_OUTPUT_CHARS = 1200
+# A command line is shown to be run again: this is room for any sensible one.
+_MAX_COMMAND_CHARS = 1000
+_CUT = "… (cut)"
+
+
+@dataclass(frozen=True)
+class HandoffFacts:
+    """What is known about an attempt that did not succeed.
+
+    Args:
+        summary: What the agent itself reported.
+        diagnosis: The CLI's own error words.
+        failing_argv: The check that failed; empty when none did.
+        failing_output: The end of what that check printed.
+    """
+
+    attempt: int
+    outcome: str
+    reason: str = ""
+    summary: str = ""
+    diagnosis: str = ""
+    failing_argv: tuple[str, ...] = ()
+    failing_exit_code: int | None = None
+    failing_output: str = ""
+    branch: str | None = None
+    commit: str | None = None
+
+
+def build(facts: HandoffFacts, *, masker: Masker | None = None) -> str:
+    """Write the hand-off: at most `MAX_CHARS` characters, masked, without terminal control.
+
+    When it would be too long the agent's own summary is shortened, never the failing command or
+    the instructions at the end.
+    """
+    masker = masker or Masker()
+    head = _head(facts)
+    failing = _failing(facts, masker)
+    end = _end(facts)
+    room = MAX_CHARS - sum(len(part) + 2 for part in (head, failing, end))
+    diagnosis = _clean(facts.diagnosis, masker)
+    parts = [
+        head,
+        _keep_start(f"Error: {diagnosis}" if diagnosis else "", MAX_REASON_CHARS),
+        failing,
+    ]
+    summary = _clean(facts.summary, masker)
+    room -= len(parts[1]) + 2
+    if summary:
+        parts.insert(1, _keep_start(f"The agent's own words: {summary}", max(room - 2, 0)))
+    return "\n\n".join(part for part in (*parts, end) if part)
+
+
+def _head(facts: HandoffFacts) -> str:
+    ended = facts.outcome + (f" ({facts.reason})" if facts.reason else "")
+    work = f" on {facts.branch}" if facts.branch else ""
+    kept = f" Its work is kept{work} as commit {facts.commit[:12]}." if facts.commit else ""
+    return f"Attempt {facts.attempt} ended: {ended}.{kept}"
+
+
+def _failing(facts: HandoffFacts, masker: Masker) -> str:
+    if not facts.failing_argv:
+        return ""
+    command = _keep_start(
+        _clean(shlex.join(facts.failing_argv), masker).replace("\n", " "), _MAX_COMMAND_CHARS
+    )
+    code = (
+        "no exit code"
+        if facts.failing_exit_code is None
+        else f"exit code {facts.failing_exit_code}"
+    )
+    lines = [f"This check failed with {code}:", f"  {command}"]
+    output = _keep_end(_clean(facts.failing_output, masker), MAX_OUTPUT_CHARS)
+    if output:
+        lines += ["The end of its output:", output]
+    return "\n".join(lines)
+
+
+def _end(facts: HandoffFacts) -> str:
+    if facts.failing_argv:
+        return (
+            "First run the failing command yourself and mend what it shows; then finish the task."
+        )
+    if facts.commit:
+        return "First look at what that commit already holds; then finish the task."
+    return "Nothing was kept; begin with the task itself."
+
+
+def _clean(text: str, masker: Masker) -> str:
+    return printable(masker.mask_text(text)).strip()
+
+
+def _keep_start(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: max(limit - len(_CUT), 0)] + _CUT[:limit]
+
+
+def _keep_end(text: str, limit: int) -> str:
+    return text if len(text) <= limit else _CUT + text[len(text) - limit + len(_CUT) :]

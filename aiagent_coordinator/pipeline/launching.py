@@ -1,0 +1,67 @@
+"""What a launch needs, computed from the record: executable, argv, files and environment.
+
+Computed again whenever it is needed: the environment may hold secrets and is never journaled.
+"""
+
+from __future__ import annotations
+
+from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
+from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.providers.command import Rendered, render
+from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.values import LaunchValues
+
+#: What lets a process speak as the run's agent.
+_ONLY_FOR_THE_AGENT = frozenset({"AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE"})
+
+
+def launch_values(record: RunRecord, context: Context) -> LaunchValues:
+    """The values that a provider definition's placeholders stand for."""
+    return LaunchValues(
+        run_dir=context.state.run(record.run_id),
+        workspace=record.workspace,
+        temp_dir=record.temp_dir or "",
+        socket=str(context.socket),
+        model=record.agent.get("model") or "",
+        approval=record.agent.get("approval") or "edits",
+        task_id=record.task["id"],
+        run_id=record.run_id,
+        project_id=record.project_id,
+        agent_id=record.agent_id,
+    )
+
+
+def rendered_for(record: RunRecord, context: Context) -> Rendered:
+    """The command line and files of this run's CLI.
+
+    Raises:
+        ProviderError: no such definition, or a value that cannot be part of a command line.
+        SpawnError: the program is not installed.
+    """
+    definition = context.catalog.get(record.provider)
+    return render(
+        definition, launch_values(record, context), context.environ, masker=context.masker
+    )
+
+
+def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
+    """How the shim starts this run's CLI."""
+    definition = context.catalog.get(record.provider)
+    return LaunchSpec(
+        run_id=record.run_id,
+        argv=record.argv,
+        cwd=record.workspace,
+        env=child_env(context.environ, definition, launch_values(record, context)),
+        stdin=record.stdin,
+        gate_seconds=context.limits.gate_seconds,
+        grace_seconds=context.limits.stop_grace_seconds,
+        server=ServerAddress(str(context.socket)),
+    )
+
+
+def check_env(record: RunRecord, context: Context) -> dict[str, str]:
+    """The environment of a check: as clean as the CLI's, without the way to our server."""
+    definition = context.catalog.get(record.provider)
+    env = child_env(context.environ, definition, launch_values(record, context))
+    return {name: value for name, value in env.items() if name not in _ONLY_FOR_THE_AGENT}

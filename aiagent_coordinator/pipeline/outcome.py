@@ -1,0 +1,112 @@
+"""How a run ended, decided from its facts. Pure.
+
+The agent's report and the checks decide; the exit code is kept beside them and never stands for
+the reason. No report is never success, except for programs that cannot report.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiagent_coordinator.executors.base import HoldState
+from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.runs import RunOutcome
+
+#: Ends that we caused and that say nothing about the task.
+_OUR_STOPS = frozenset({"stopped", "killed", "drained"})
+#: Ends that we caused because a limit was reached.
+_LIMIT_STOPS = frozenset({"stalled", "timed_out", "log_limit", "memory_limit", "turn_limit"})
+#: Records of a run that never reached its CLI.
+_NEVER = frozenset({HoldState.NEVER_STARTED.value, HoldState.ABSENT.value})
+_LOST = {
+    HoldState.LOST.value: "shim_lost",
+    HoldState.BAD_RECORD.value: "bad_record",
+    HoldState.FOREIGN_FORMAT.value: "bad_record",
+}
+
+
+@dataclass(frozen=True)
+class End:
+    """An outcome and its reason from the closed list; None for plain success."""
+
+    outcome: RunOutcome
+    reason: str | None = None
+
+
+def claims_success(record: RunRecord, *, exit0_is_success: bool) -> bool:
+    """Whether the checks are to be run: the agent reported success, or exit 0 stands for it."""
+    early = _early_end(record)
+    if early is not None:
+        return False
+    if record.report:
+        return record.report.get("result") == "success"
+    return exit0_is_success and record.exit_code == 0
+
+
+def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) -> End:
+    """Decide outcome and reason after the checks have run.
+
+    Args:
+        record: The run's facts, checks included.
+        exit0_is_success: For programs that cannot report: exit 0 counts as the report.
+        diagnosed: A reason read from the CLI's own output, or None.
+    """
+    early = _early_end(record)
+    if early is not None:
+        return early
+    if claims_success(record, exit0_is_success=exit0_is_success):
+        return _after_checks(record)
+    if record.report:
+        if record.report.get("result") == "blocked":
+            return End(RunOutcome.SUSPENDED, "agent_reported")
+        return End(RunOutcome.FAILED, "agent_reported")
+    return End(RunOutcome.FAILED, diagnosed or _unreported(record))
+
+
+def _early_end(record: RunRecord) -> End | None:
+    """The end of a run whose work is not judged: lost, never started, or stopped by us."""
+    if record.superseded:
+        return End(RunOutcome.STOPPED, "superseded")
+    if record.seal_error:
+        return End(RunOutcome.FAILED, "workspace_invalid")
+    if record.found in _LOST:
+        return End(RunOutcome.LOST, _LOST[record.found])
+    if record.exit_reason == "workspace_invalid":
+        return End(RunOutcome.NOT_STARTED, "workspace_invalid")
+    if record.exit_reason in {"spawn_failed", "disk"}:
+        return End(RunOutcome.NOT_STARTED, record.exit_reason)
+    # A CLI that finished before our signal reached it ended by itself.
+    stopped_by_us = record.stop_reason and record.exit_reason in {
+        "stopped",
+        "killed",
+        "not_started",
+    }
+    if stopped_by_us and record.stop_reason == "cancelled":
+        return End(RunOutcome.CANCELLED, "cancelled")
+    if stopped_by_us and record.stop_reason in _OUR_STOPS and not record.report:
+        return End(RunOutcome.STOPPED, record.stop_reason)
+    if stopped_by_us and record.stop_reason in _LIMIT_STOPS and not record.report:
+        return End(RunOutcome.FAILED, record.stop_reason)
+    if record.found in _NEVER or record.exit_reason == "not_started":
+        return End(RunOutcome.NOT_STARTED, "spawn_failed")
+    return None
+
+
+def _after_checks(record: RunRecord) -> End:
+    if any(check.exit_code != 0 for check in record.checks):
+        return End(RunOutcome.VERIFY_FAILED, "verify_failed")
+    if record.stop_reason == "lingering" and record.exit_reason in {"stopped", "killed"}:
+        return End(RunOutcome.SUCCEEDED, "lingering")
+    return End(RunOutcome.SUCCEEDED)
+
+
+def _unreported(record: RunRecord) -> str:
+    if record.signal is not None:
+        return "signal"
+    if record.exit_code:
+        return "exit_nonzero"
+    if not record.facts.get("hello_at"):
+        return "tools_absent"
+    if not record.facts.get("authenticated_at"):
+        return "never_authenticated"
+    return "no_report"

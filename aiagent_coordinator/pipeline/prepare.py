@@ -1,0 +1,190 @@
+"""Prepare: the workspace, the run's folder, and every file the CLI will need.
+
+Safe to enter twice: everything is made again in place, nothing is started.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shlex
+import tempfile
+from pathlib import Path
+
+import anyio
+
+from aiagent_coordinator.clock import iso
+from aiagent_coordinator.errors import (
+    ConfigError,
+    ProviderError,
+    SpawnError,
+    WorkspaceError,
+)
+from aiagent_coordinator.executors.local import copy_programs
+from aiagent_coordinator.ids import path_name
+from aiagent_coordinator.logs.merge import create_log
+from aiagent_coordinator.paths import make_private
+from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.launching import rendered_for
+from aiagent_coordinator.pipeline.prompt import PromptFacts
+from aiagent_coordinator.pipeline.prompt import build as build_prompt
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
+from aiagent_coordinator.workspaces import get_workspace
+
+#: Longest name of a run's temporary folder: longer ones break programs that put sockets there.
+TEMP_DIR_BYTES = 40
+
+
+async def run(record: RunRecord, context: Context, control: Control) -> RunRecord:
+    """Make everything ready; what cannot be made ready ends the run with a named reason."""
+    if control.stop_reason:
+        return record.at(
+            Stage.EXIT,
+            stop_reason=control.stop_reason,
+            exit_reason="not_started",
+            **_ended(context),
+        )
+    try:
+        record = await _workspace(record, context)
+        return await anyio.to_thread.run_sync(_files, record, context)
+    except WorkspaceError as error:
+        reason = "disk" if error.details.get("reason") == "disk" else "workspace_invalid"
+        return _failed(record, context, reason, error.message)
+    except (ProviderError, SpawnError) as error:
+        return _failed(record, context, "spawn_failed", error.message)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        return _failed(record, context, "disk", f"{error.strerror}: {error.filename}")
+
+
+def _failed(record: RunRecord, context: Context, reason: str, message: str) -> RunRecord:
+    return record.at(Stage.EXIT, exit_reason=reason, error=message, **_ended(context))
+
+
+def _ended(context: Context) -> dict[str, str | None]:
+    return {"ended_at": iso(context.clock.now())}
+
+
+def project_of(record: RunRecord) -> Project:
+    """The project as the claim described it."""
+    described = record.project
+    return Project(
+        id=str(described["id"]),
+        name=str(described.get("name") or described["id"]),
+        path=str(described["path"]),
+        base_ref=record.task.get("base_ref"),
+        workspace=WorkspaceKind(described.get("workspace", "worktree")),
+        allow_dirty=bool(described.get("allow_dirty", False)),
+    )
+
+
+async def _workspace(record: RunRecord, context: Context) -> RunRecord:
+    project = project_of(record)
+    prepared = await get_workspace(project.workspace).prepare(
+        project,
+        task_id=record.task["id"],
+        title=record.task["title"],
+        branch=record.task.get("branch"),
+        run_id=record.run_id,
+        state=context.state,
+    )
+    return record.at(
+        Stage.PREPARE,
+        workspace_path=str(prepared.path),
+        workspace_kind=prepared.kind.value,
+        workspace_git_dir=str(prepared.git_dir) if prepared.git_dir else None,
+        branch=prepared.branch,
+        base_commit=prepared.base_commit,
+    )
+
+
+def _files(record: RunRecord, context: Context) -> RunRecord:
+    """Write the run's files: programs, CLI configuration, prompt. In a worker thread."""
+    folder = context.state.run(record.run_id)
+    make_private(folder / "files")
+    copy_programs(folder)
+    record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
+    rendered = rendered_for(record, context)
+    for name, content in rendered.files.items():
+        _write(folder / "files" / name, content)
+    can_report = context.catalog.get(record.provider).can_report
+    prompt = build_prompt(_prompt_facts(record, can_report=can_report))
+    _write(folder / "prompt", prompt.encode())
+    log_path = _log_path(record, context)
+    create_log(log_path, log_header(record), masker=context.masker)
+    return record.at(
+        Stage.LAUNCH,
+        argv=rendered.argv,
+        argv_masked=rendered.argv_masked,
+        stdin=rendered.stdin,
+        log_path=str(log_path),
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of the run, readable by the owner alone, never through a link."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write(content)
+    draft.rename(path)
+
+
+def _temp_dir(run_id: str) -> Path:
+    """The run's temporary folder. Its name follows from the run, so a second entry finds it."""
+    name = "aac-" + hashlib.sha256(run_id.encode()).hexdigest()[:10]
+    path = Path(tempfile.gettempdir()) / name
+    if len(os.fsencode(path)) > TEMP_DIR_BYTES:
+        path = Path("/tmp") / name  # noqa: S108 - private by mode and owner check below
+    try:
+        make_private(path)
+    except ConfigError as error:
+        raise SpawnError(f"no private temporary folder: {error.message}") from error
+    return path
+
+
+def _log_path(record: RunRecord, context: Context) -> Path:
+    """Where the readable log will be; its header says at once which run it is."""
+    folder = context.state.logs / path_name(record.project_id) / path_name(record.agent_id)
+    # A second entry keeps the name of the first: it holds the time.
+    for earlier in folder.glob(f"*-{record.run_id}.log"):
+        return earlier
+    stamp = context.clock.now().strftime("%Y%m%dT%H%M%SZ")
+    return folder / f"{stamp}-{record.run_id}.log"
+
+
+def log_header(record: RunRecord) -> str:
+    """The first line of the readable log: whose it is."""
+    return (
+        f"run {record.run_id} task {record.task['id']} attempt {record.task.get('attempt', 1)}"
+        f" agent {record.agent_id} provider {record.provider}"
+    )
+
+
+def _prompt_facts(record: RunRecord, *, can_report: bool) -> PromptFacts:
+    task = record.task
+    return PromptFacts(
+        task_id=task["id"],
+        title=task["title"],
+        description=task.get("description", ""),
+        acceptance=tuple(task.get("acceptance", ())),
+        checks=tuple(shlex.join(check.argv) for check in checks_of(record)),
+        attempt=int(task.get("attempt", 1)),
+        max_attempts=int(task.get("max_attempts", 1)),
+        handoff=task.get("handoff"),
+        agent_id=record.agent_id,
+        role=record.agent.get("role") or "",
+        project_name=str(record.project.get("name") or record.project_id),
+        branch=record.branch,
+        workspace_kind=record.workspace_kind or "worktree",
+        can_report=can_report,
+    )
+
+
+def checks_of(record: RunRecord) -> tuple[Check, ...]:
+    """The commands that prove the result: the project's, then the task's own."""
+    return tuple(Check(tuple(check["argv"])) for check in record.task.get("checks", ()))

@@ -1,0 +1,168 @@
+"""The record of one run: every fact gathered so far and the stage that comes next.
+
+The coordinator journals the record after each stage as JSON. A stage takes a record and returns
+one; entering a stage twice is safe, so a record found in the journal is simply driven on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from aiagent_coordinator.runs import Assignment, Purpose, ShimIdentity
+
+
+class Stage(StrEnum):
+    """What a run does next, in this order."""
+
+    CLAIM = "claim"
+    PREPARE = "prepare"
+    LAUNCH = "launch"
+    WATCH = "watch"
+    EXIT = "exit"
+    SEAL = "seal"
+    VERIFY = "verify"
+    COLLECT = "collect"
+    RESULT = "result"
+    CLEAN = "clean"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """How one check ended. `exit_code` is None when it did not exit by itself; `tail` is masked text."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    seconds: float
+    tail: str = ""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, as far as it has come. Instants are ISO-8601 text in UTC, as they go over the wire."""
+
+    run_id: str
+    agent_id: str
+    project_id: str
+    purpose: str
+    slot: int
+    provider: str
+    stage: Stage = Stage.CLAIM
+    #: The server's answer to the claim: fence, task, project, agent.
+    claim: dict[str, Any] = field(default_factory=dict[str, Any])
+    workspace_path: str | None = None
+    workspace_kind: str | None = None
+    workspace_git_dir: str | None = None
+    branch: str | None = None
+    base_commit: str | None = None
+    argv: tuple[str, ...] = ()
+    argv_masked: tuple[str, ...] = ()
+    #: What the CLI reads: `prompt` or `null`.
+    stdin: Literal["prompt", "null"] = "null"
+    temp_dir: str | None = None
+    log_path: str | None = None
+    shim: ShimIdentity | None = None
+    launched_at: str | None = None
+    #: Why we are stopping it, if we are; decided before the signal is sent.
+    stop_reason: str | None = None
+    #: How the tree was found when it was gone: a `HoldState`.
+    found: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    exit_reason: str | None = None
+    error: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    cpu_seconds: float | None = None
+    peak_rss: int | None = None
+    #: What the server knows of the agent: report, hello, authenticated.
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    sealed_commit: str | None = None
+    sealed_changed: bool = False
+    seal_error: str | None = None
+    checks: tuple[CheckResult, ...] = ()
+    checks_done: bool = False
+    left_by_checks: int = 0
+    tree_changed_by_checks: bool = False
+    outcome: str | None = None
+    reason: str | None = None
+    verification: str = "not_verified"
+    diagnosis: dict[str, Any] | None = None
+    handoff: str | None = None
+    superseded: bool = False
+    stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def assignment(self) -> Assignment:
+        """The line of work this run belongs to."""
+        return Assignment(self.agent_id, self.project_id, Purpose(self.purpose))
+
+    @property
+    def fence(self) -> int:
+        """The number that goes with every write about this run."""
+        return int(self.claim["fence"])
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The task as the claim described it."""
+        return self.claim["task"]
+
+    @property
+    def project(self) -> dict[str, Any]:
+        """The project as the claim described it."""
+        return self.claim["project"]
+
+    @property
+    def agent(self) -> dict[str, Any]:
+        """The agent as the claim described it."""
+        return self.claim["agent"]
+
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """What the agent reported, or None."""
+        return self.facts.get("report")
+
+    @property
+    def workspace(self) -> Path:
+        """Where the CLI works; only after prepare."""
+        return Path(self.workspace_path or "")
+
+    def at(self, stage: Stage, **changes: Any) -> Self:  # noqa: ANN401 - forwards to replace()
+        """A copy with new facts, to go on at the given stage."""
+        return replace(self, stage=stage, **changes)
+
+    def to_json(self) -> str:
+        """The journal's form. It holds no secret: neither token nor environment is part of a record."""
+        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read the journal's form; keys of a newer program are ignored.
+
+        Raises:
+            ValueError: the text is no record.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("a run record is an object")  # noqa: TRY004 - bad content, not a bad call
+        return cls._from_mapping(data)  # pyright: ignore[reportUnknownArgumentType] - JSON
+
+    @classmethod
+    def _from_mapping(cls, data: Mapping[str, Any]) -> Self:
+        known = {item.name for item in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        values["stage"] = Stage(values["stage"])
+        values["argv"] = tuple(values.get("argv", ()))
+        values["argv_masked"] = tuple(values.get("argv_masked", ()))
+        if values.get("shim"):
+            values["shim"] = ShimIdentity(**values["shim"])
+        values["checks"] = tuple(
+            CheckResult(tuple(item["argv"]), item["exit_code"], item["seconds"], item["tail"])
+            for item in values.get("checks", ())
+        )
+        return cls(**values)

@@ -1,0 +1,48 @@
+"""Seal: everything the agent left becomes one commit, whatever the outcome: no work is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiagent_coordinator import failpoints
+from aiagent_coordinator.errors import WorkspaceError
+from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.tasks import WorkspaceKind
+from aiagent_coordinator.workspaces import get_workspace
+from aiagent_coordinator.workspaces.base import Prepared, SealRequest
+
+
+def prepared_of(record: RunRecord) -> Prepared:
+    """The workspace as prepare left it."""
+    return Prepared(
+        path=record.workspace,
+        kind=WorkspaceKind(record.workspace_kind or "worktree"),
+        branch=record.branch,
+        base_commit=record.base_commit,
+        git_dir=Path(record.workspace_git_dir) if record.workspace_git_dir else None,
+    )
+
+
+async def run(record: RunRecord, _context: Context, _control: Control) -> RunRecord:
+    """Commit the worktree's state; what cannot be committed fails the run by name."""
+    if record.workspace_path is None or not _ran(record):
+        return record.at(Stage.VERIFY)
+    prepared = prepared_of(record)
+    request = SealRequest(
+        run_id=record.run_id,
+        task_id=record.task["id"],
+        title=record.task["title"],
+        body=(record.report or {}).get("summary") or "",
+    )
+    try:
+        sealed = await get_workspace(prepared.kind).seal(prepared, request)
+    except WorkspaceError as error:
+        return record.at(Stage.VERIFY, seal_error=error.message, error=error.message)
+    failpoints.hit("seal.committed")
+    return record.at(Stage.VERIFY, sealed_commit=sealed.commit, sealed_changed=sealed.changed)
+
+
+def _ran(record: RunRecord) -> bool:
+    """Whether a CLI may have touched the workspace: when in doubt, yes."""
+    return record.shim is not None and record.exit_reason not in {"spawn_failed", "not_started"}

@@ -1,0 +1,164 @@
+"""From a definition and the facts of a run to the command line. No provider has an `if` of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from aiagent_coordinator.errors import ProviderError, SpawnError
+from aiagent_coordinator.providers import mcp_config
+from aiagent_coordinator.providers.detect import resolve
+from aiagent_coordinator.providers.shape import Definition, Groups, McpStyle, PromptVia
+from aiagent_coordinator.providers.substitution import names_in, sole_name, substitute
+from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
+from aiagent_coordinator.redaction import Masker
+from aiagent_coordinator.tasks import Approval
+
+__all__ = ["LaunchValues", "Rendered", "render", "render_env", "render_words"]
+
+#: One argument of a Linux process holds 131072 bytes with its final NUL.
+MAX_ARGUMENT_BYTES = 131_071
+#: What stands for the prompt where a command line is shown.
+PROMPT_SHOWN = "<prompt>"
+# Single words that come from settings, servers and earlier runs. One that begins with a dash would be
+# read as a flag, with or without the flag it belongs to in front.
+_NEVER_FLAGS = ("model", "provider_session_id", "max_turns", "setting_sources")
+
+_Value = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One command, ready to start.
+
+    Attributes:
+        argv: The words; the first is an absolute path.
+        env: The definition's own variables; `environment.child_env` has them and all others.
+        files: What to write under the run's `files/` first, by relative path.
+        argv_masked: The words as they may be shown and stored.
+        stdin: Whether the prompt goes to standard input.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    files: dict[str, bytes]
+    argv_masked: tuple[str, ...]
+    stdin: Literal["prompt", "null"]
+
+
+def render(
+    definition: Definition,
+    values: LaunchValues,
+    environ: Mapping[str, str],
+    *,
+    masker: Masker | None = None,
+) -> Rendered:
+    """Find the executable and put the run's values into the definition's words.
+
+    Args:
+        definition: Which CLI.
+        values: The run.
+        environ: What the coordinator runs with; its `PATH` says where the executable is.
+        masker: Hides what must not be shown in `argv_masked`.
+
+    Raises:
+        SpawnError: the program is not installed.
+        ProviderError: a value cannot be a word of a command line; the message names which.
+    """
+    executable = resolve(definition, environ.get("PATH"), values.workspace)
+    if executable is None:
+        raise SpawnError(
+            f"{definition.name}: the program {definition.detect.executable!r} was not found",
+            hint=f"install it, or set ai_providers.{definition.name}.cli_command",
+            provider=definition.name,
+            executable=definition.detect.executable,
+        )
+    masker = masker or Masker()
+    argv = (str(executable), *render_words(definition, values))
+    for word in argv:
+        _check_word(definition.name, word)
+    prompt = PROMPT_SHOWN if values.prompt else ""
+    shown = render_words(definition, dataclasses.replace(values, prompt=prompt))
+    return Rendered(
+        argv=argv,
+        env=render_env(definition, values),
+        files=mcp_config.config_files(definition, values),
+        argv_masked=tuple(masker.mask_text(word) for word in (argv[0], *shown)),
+        stdin="prompt" if definition.launch.prompt is PromptVia.STDIN else "null",
+    )
+
+
+def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:
+    """The words after the executable. Pure."""
+    facts = _facts(definition, values)
+    launch = definition.launch
+    session = launch.resume if values.provider_session_id else launch.own_session_id
+    flags: dict[Approval, tuple[str, ...]] = {
+        Approval.ASK: definition.approval.ask,
+        Approval.EDITS: definition.approval.edits,
+        Approval.BYPASS: definition.approval.bypass,
+    }
+    # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
+    groups: Groups = (*session, flags[Approval(values.approval)], *launch.args)
+    return launch.command + tuple(word for group in groups for word in _group(group, facts))
+
+
+def render_env(definition: Definition, values: LaunchValues) -> dict[str, str]:
+    """The variables that the definition sets itself."""
+    facts = _facts(definition, values)
+    groups = {name: (text,) for name, text in definition.launch.env.items()}
+    filled = {name: _group(group, facts) for name, group in groups.items()}
+    return {name: words[0] for name, words in filled.items() if words}
+
+
+def _group(group: tuple[str, ...], facts: Mapping[str, _Value]) -> tuple[str, ...]:
+    if any(not facts[name] for word in group for name in names_in(word)):
+        return ()
+    texts = {name: value for name, value in facts.items() if isinstance(value, str)}
+    words: list[str] = []
+    for word in group:
+        value = facts.get(sole_name(word) or "")
+        words += value if isinstance(value, tuple) else (substitute(word, texts),)
+    return tuple(words)
+
+
+def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
+    for name in _NEVER_FLAGS:
+        if str(getattr(values, name)).startswith("-"):
+            raise ProviderError(f"{definition.name}: {name} must not begin with a dash")
+    mcp = definition.mcp
+    has_file = mcp.style is McpStyle.FILE
+    return {
+        "mcp_config_file": str(values.files_dir / mcp.file) if has_file else "",
+        "mcp_config_inline": mcp_config.config_text(definition, values),
+        "mcp_tools": mcp_config.tool_names(mcp, values.tools),
+        "model": values.model,
+        "extra_args": values.extra_args,
+        "prompt": values.prompt,
+        "prompt_file": str(values.prompt_file),
+        "provider_session_id": values.provider_session_id,
+        "new_uuid": values.new_uuid,
+        "workspace": str(values.workspace),
+        "run_dir": str(values.run_dir),
+        "files_dir": str(values.files_dir),
+        "bridge_command": values.python,
+        "bridge_args": ("-I", "-S", str(values.run_dir / "bridge.py")),
+        "socket": values.socket,
+        "python": values.python,
+        "setting_sources": values.setting_sources,
+        "max_turns": values.max_turns,
+        "server": SERVER_NAME,
+    }
+
+
+def _check_word(provider: str, word: str) -> None:
+    if "\0" in word:
+        raise ProviderError(f"{provider}: a word of the command line holds a NUL")
+    size = len(word.encode("utf-8", "surrogatepass"))
+    if size > MAX_ARGUMENT_BYTES:
+        raise ProviderError(
+            f"{provider}: a word of the command line has {size} bytes, at most {MAX_ARGUMENT_BYTES} work",
+            hint='give the prompt by prompt = "stdin" or "file"',
+        )

@@ -1,0 +1,83 @@
+"""How a CLI is told about our server: the entry of the bridge, in the words of that CLI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from aiagent_coordinator.providers.shape import Definition, Mcp, McpStyle
+from aiagent_coordinator.providers.substitution import sole_name, substitute
+from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+
+def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]:
+    """The whole configuration: our server and nothing else; empty for a CLI without MCP.
+
+    It names the bridge, which reads the token from the run's folder: there is no secret in it.
+    """
+    mcp = definition.mcp
+    if mcp.style is McpStyle.NONE:
+        return {}
+    entry = _fill(dict(_entry(mcp, values)), _entry_values(values))
+    return {mcp.root_key: {SERVER_NAME: entry}}
+
+
+def config_text(definition: Definition, values: LaunchValues) -> str:
+    """The configuration as JSON on one line; empty for a CLI without MCP."""
+    content = config(definition, values)
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")) if content else ""
+
+
+def config_files(definition: Definition, values: LaunchValues) -> dict[str, bytes]:
+    """The files to write under the run's `files/`: relative path → content."""
+    if definition.mcp.style is not McpStyle.FILE:
+        return {}
+    text = json.dumps(config(definition, values), ensure_ascii=False, indent=2)
+    return {definition.mcp.file: f"{text}\n".encode()}
+
+
+def tool_names(mcp: Mcp, tools: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of our tools as this CLI's model sees them."""
+    return tuple(substitute(mcp.tool_name, {"server": SERVER_NAME, "tool": tool}) for tool in tools)
+
+
+def _entry(mcp: Mcp, values: LaunchValues) -> Mapping[str, JsonValue]:
+    return mcp.http if values.url and mcp.http else mcp.stdio
+
+
+def _entry_values(values: LaunchValues) -> dict[str, JsonValue]:
+    return {
+        "bridge_command": values.python,
+        "bridge_args": ["-I", "-S", str(values.run_dir / "bridge.py")],
+        "server": SERVER_NAME,
+        "socket": values.socket,
+        "url": values.url,
+        "headers": dict(values.headers),
+    }
+
+
+def _fill(template: JsonValue, values: Mapping[str, JsonValue]) -> JsonValue:
+    if isinstance(template, dict):
+        return {key: _fill(inner, values) for key, inner in template.items()}
+    if isinstance(template, list):
+        return _fill_list(template, values)
+    if not isinstance(template, str):
+        return template
+    name = sole_name(template)
+    if name:
+        return values[name]
+    texts = {key: value for key, value in values.items() if isinstance(value, str)}
+    return substitute(template, texts)
+
+
+def _fill_list(template: list[JsonValue], values: Mapping[str, JsonValue]) -> list[JsonValue]:
+    filled: list[JsonValue] = []
+    for inner in template:
+        value = _fill(inner, values)
+        is_spliced = isinstance(inner, str) and isinstance(value, list)
+        filled += value if is_spliced and isinstance(value, list) else [value]
+    return filled

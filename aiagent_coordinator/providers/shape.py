@@ -1,0 +1,195 @@
+"""What one AI CLI is, as data: how it is found, started, told about our server, and understood.
+
+Shapes only; `definition` reads and checks them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import ConfigDict, JsonValue
+
+#: The format this program reads; raised when a file of the old kind no longer means the same.
+SCHEMA = 1
+#: Our own interpreter, as an executable: what ships with us must not depend on PATH.
+PYTHON_EXECUTABLE = "{python}"
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\Z")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+Groups = tuple[tuple[str, ...], ...]
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+class PromptVia(StrEnum):
+    """How the prompt reaches the CLI; an argument holds 128 KiB at most and shows in `ps`."""
+
+    STDIN = "stdin"
+    FILE = "file"
+    ARGUMENT = "argument"
+
+
+class McpStyle(StrEnum):
+    """How the CLI is told about our server; `none` cannot speak MCP."""
+
+    NONE = "none"
+    FILE = "file"
+    INLINE = "inline"
+    ENVIRONMENT = "environment"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The version of the CLI the file was last compared with, and when."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    version: str
+    on: str
+
+
+@dataclass(frozen=True)
+class Detect:
+    """How the CLI is found and how its version is read."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    executable: str
+    version_args: tuple[str, ...] = ()
+    version_pattern: str = ""
+    supported: str = ""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The words after the executable, and the environment.
+
+    `command` belongs to the executable and is never substituted. A group of `args` vanishes when a
+    placeholder in it is empty; a variable of `env` does too.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    command: tuple[str, ...] = ()
+    args: Groups = ()
+    prompt: PromptVia = PromptVia.STDIN
+    resume: Groups = ()
+    own_session_id: Groups = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    pass_env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ApprovalArgs:
+    """What each approval mode means for this CLI."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    ask: tuple[str, ...] = ()
+    edits: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mcp:
+    """How our server is written into the CLI's configuration.
+
+    `file` is a path under the run's `files/`; `stdio` and `http` are the server's entry.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    style: McpStyle = McpStyle.NONE
+    file: str = "mcp.json"
+    root_key: str = "mcpServers"
+    stdio: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    http: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    tool_name: str = "{tool}"
+    tool_timeout: str = "60s"
+
+    @property
+    def tool_timeout_seconds(self) -> float:
+        """How long one call may take before this CLI gives it up."""
+        return duration_seconds(self.tool_timeout)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What its standard output is written in."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    dialect: str = "plain"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What its exit status says. `exit0_is_success`: the CLI cannot report, so 0 stands for it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    exit0_is_success: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long it is normally silent, and what the bare CLI writes in the user's home anyway."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    silence: str = "30m"
+    state_paths: tuple[str, ...] = ()
+
+    @property
+    def silence_seconds(self) -> float:
+        """Seconds without output that are normal."""
+        return duration_seconds(self.silence)
+
+
+@dataclass(frozen=True)
+class ErrorRule:
+    """A text on standard error that says why it failed, and what helps."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    pattern: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One provider."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    schema: int
+    name: str
+    title: str
+    detect: Detect
+    launch: Launch
+    source: str = ""
+    checked: Checked | None = None
+    approval: ApprovalArgs = ApprovalArgs()
+    mcp: Mcp = Mcp()
+    output: Output = Output()
+    outcome: Outcome = Outcome()
+    limits: Limits = Limits()
+    exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
+    errors: tuple[ErrorRule, ...] = ()
+
+    @property
+    def exit0_is_success(self) -> bool:
+        """Whether exit status 0 stands for a reported success."""
+        return self.outcome.exit0_is_success
+
+    @property
+    def can_report(self) -> bool:
+        """Whether this CLI can call our tools at all."""
+        return self.mcp.style is not McpStyle.NONE
+
+
+def duration_seconds(text: str) -> float:
+    """Read `90s`, `10m`, `1.5h`.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    match = _DURATION.match(text)
+    if not match:
+        message = f"{text!r} is no duration; write it like 90s, 10m, 1.5h"
+        raise ValueError(message)
+    return float(match[1]) * _UNIT_SECONDS[match[2]]

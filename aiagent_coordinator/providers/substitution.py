@@ -1,0 +1,46 @@
+"""Placeholders: names in braces that stand for values. One pass, so braces in a value stay text."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+#: Values that are lists stand alone in their word and are spliced.
+LIST_PLACEHOLDERS = frozenset({"mcp_tools", "extra_args", "bridge_args"})
+#: Everything the words and the environment of a definition may name.
+PLACEHOLDERS = LIST_PLACEHOLDERS | {
+    *("mcp_config_file", "mcp_config_inline", "model", "prompt", "prompt_file"),
+    *("provider_session_id", "new_uuid", "workspace", "run_dir", "files_dir", "bridge_command"),
+    *("socket", "python", "setting_sources", "max_turns", "server"),
+}
+#: What the entry of our server may name.
+STDIO_PLACEHOLDERS = frozenset({"bridge_command", "bridge_args", "server", "socket"})
+HTTP_PLACEHOLDERS = frozenset({"url", "headers", "server"})
+#: Only the name of a tool as the model sees it knows which tool is meant.
+TOOL_PLACEHOLDERS = frozenset({"server", "tool"})
+
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def names_in(text: str) -> list[str]:
+    """The names in braces in a text, in order."""
+    return _PLACEHOLDER.findall(text)
+
+
+def sole_name(text: str) -> str | None:
+    """The name, when the text is one placeholder and nothing else."""
+    match = _PLACEHOLDER.fullmatch(text)
+    return match[1] if match else None
+
+
+def substitute(text: str, values: Mapping[str, str]) -> str:
+    """Put values for the names in braces."""
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], text)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message that refuses a word: the closest known one, else all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, 1, 0.5)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"

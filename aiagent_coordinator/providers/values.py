@@ -1,0 +1,65 @@
+"""What one launch is made of besides the definition: the values that its placeholders stand for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiagent_coordinator.tasks import Approval
+
+#: The name of our server in the CLI's configuration; short, because some CLIs put it before every tool.
+SERVER_NAME = "coord"
+
+
+@dataclass(frozen=True)
+class LaunchValues:
+    """The facts of one run that a definition may use. No secret is among them.
+
+    Empty text and an empty list mean "not given": what needs it vanishes.
+
+    Args:
+        run_dir: The run's folder; the bridge and the token lie there.
+        temp_dir: The run's own temporary folder, with a short name.
+        socket: The server's Unix socket.
+        python: The interpreter that runs the bridge, absolute.
+        url: The server's address where it is reached over HTTP; then `socket` is not used.
+        headers: What goes with each request to `url`.
+    """
+
+    run_dir: Path
+    workspace: Path
+    socket: str
+    run_id: str
+    agent_id: str
+    project_id: str
+    task_id: str = ""
+    temp_dir: str = ""
+    prompt: str = ""
+    python: str = sys.executable
+    model: str = ""
+    approval: Approval | str = Approval.EDITS
+    tools: tuple[str, ...] = ()
+    extra_args: tuple[str, ...] = ()
+    provider_session_id: str = ""
+    new_uuid: str = ""
+    max_turns: str = ""
+    setting_sources: str = ""
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the CLI's generated configuration lies."""
+        return self.run_dir / "files"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where the agent puts what is to be kept beside its commits."""
+        return self.workspace / ".aiagent" / "artifacts"
+
+    @property
+    def prompt_file(self) -> Path:
+        """The prompt as a file."""
+        return self.run_dir / "prompt"

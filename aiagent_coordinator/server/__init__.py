@@ -1,0 +1,1 @@
+"""What agents, people and coordinators call. Only this package imports mcp."""

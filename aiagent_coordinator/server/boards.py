@@ -1,0 +1,236 @@
+"""The board as callers meet it: who may call what, and every call's way to the store and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from aiagent_coordinator import failpoints
+from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.errors import (
+    ForbiddenError,
+    NotFoundError,
+    UnauthorizedError,
+    ValidationError,
+)
+from aiagent_coordinator.runs import RetryPolicy, Run
+from aiagent_coordinator.server import tools_agent, tools_coordinator, tools_person
+from aiagent_coordinator.server.auth import (
+    Authenticator,
+    Caller,
+    Identity,
+    Role,
+    has_agent,
+)
+from aiagent_coordinator.server.calls import Call, Json, Session, ToolInfo, UnknownToolError
+from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.snapshot import Snapshot
+from aiagent_coordinator.server.tools import Context, Tool
+from aiagent_coordinator.store import effects
+from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
+
+#: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
+TOOLS: dict[str, Tool] = {**tools_agent.TOOLS, **tools_coordinator.TOOLS, **tools_person.TOOLS}
+#: More than anybody runs; bounds what a wrong caller can make us remember.
+MAX_COORDINATORS = 1000
+#: Arguments that say who calls or for whom; an agent can only name itself.
+_OWN_IDS = ("run_id", "task_id", "agent_id", "project_id")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the calls need to know beyond the store."""
+
+    version: str
+    retry: RetryPolicy
+    lease_seconds: float
+
+
+class Boards:
+    """Answers calls. One for all connections."""
+
+    def __init__(
+        self,
+        store: Store,
+        auth: Authenticator,
+        snapshot: Snapshot,
+        live: Live,
+        clock: Clock,
+        terms: Terms,
+    ) -> None:
+        self.store = store
+        self.auth = auth
+        self.snapshot = snapshot
+        self.terms = terms
+        self.clock = clock
+        self.started = clock.monotonic()
+        #: When each coordinator called last, as far as this life of the server knows.
+        self.coordinators: dict[str, datetime] = {}
+        self._live = live
+
+    def tools(self, caller: Caller) -> Sequence[ToolInfo]:
+        """What this caller may call; a stranger sees what agents see, since clients list once."""
+        role = caller.identity.role if caller.identity else Role.AGENT
+        return [tool.info for tool in TOOLS.values() if role in tool.roles]
+
+    async def call(self, call: Call) -> Json:
+        """Find the tool, see who calls and whether they may, and do it.
+
+        Raises:
+            CoordinatorError: it is refused or failed.
+        """
+        tool = TOOLS.get(call.name)
+        if tool is None:
+            raise UnknownToolError
+        if tool.is_open:
+            identity = await self.auth.authenticate(call.session.caller)
+        else:
+            identity = await self.auth.identify(call.session.caller, call.arguments)
+        if identity is None:
+            raise UnauthorizedError(
+                "authenticate first", hint="call the tool authenticate; it takes no arguments"
+            )
+        await self._check(call, tool, identity)
+        self._note_coordinator(call, identity)
+        arguments = {
+            key: value for key, value in call.arguments.items() if key != "coordinator_token"
+        }
+        _check_text(arguments)
+        failpoints.hit("tool.begun", call.name)
+        answer = await tool.run(Context(self, call, identity), arguments)
+        failpoints.hit("tool.done", call.name)
+        return answer
+
+    async def subscribe(self, session: Session, uri: str) -> None:
+        """Tell this connection whenever the resource changes.
+
+        Raises:
+            CoordinatorError: this caller may not, or there is no such resource.
+        """
+        identity = await self.auth.identify(session.caller, {})
+        if identity is None:
+            raise UnauthorizedError("authenticate first")
+        if identity.role is Role.AGENT:
+            raise ForbiddenError("agents are not told of the board's changes")
+        if uri != ACTIONS_URI and not uri.startswith(runs_uri("")):
+            raise NotFoundError(f"there is no resource {uri[:200]}")
+        self._live.subscribe(session.connection, uri)
+
+    def unsubscribe(self, session: Session, uri: str) -> None:
+        """Tell it no more."""
+        self._live.unsubscribe(session.connection, uri)
+
+    async def as_agent(self, context: Context, work: Callable[[Unit, Run], Json]) -> Json:
+        """Do what an agent asks in one transaction with its answer.
+
+        Over a bridge the answer is kept with the effect: when the bridge sends the request again,
+        because the server went away in between, the kept answer is given and nothing is done.
+
+        Raises:
+            UnauthorizedError: the run is over.
+        """
+        call = context.call
+        run_id = cast("str", context.identity.run_id)
+        key, is_resent = _effect_key(run_id, call)
+        digest = _digest(call)
+
+        def unit_of_work(unit: Unit) -> Json:
+            if key is not None and is_resent:
+                kept = effects.find_effect(unit, key, digest)
+                if kept is not None and kept.answer is not None:
+                    return kept.answer
+            run = run_store.get_run(unit, run_id)
+            if not has_agent(run):
+                raise UnauthorizedError("this run is over", hint="exit")
+            if run.authenticated_at is None:
+                run_store.mark_authenticated(unit, run_id)
+            answer = work(unit, run)
+            if key is not None:
+                effect = effects.Effect(call.name, answer=answer)
+                effects.save_effect(unit, key, digest, effect)
+            return answer
+
+        return await self.store.write(unit_of_work)
+
+    async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
+        """Refuse what this role may not do, and an agent that names somebody else."""
+        if identity.role not in tool.roles:
+            await self._note_refusal(call, identity)
+            raise ForbiddenError(f"{call.name} is not for a caller of role {identity.role.value}")
+        if identity.role is not Role.AGENT:
+            return
+        for key in _OWN_IDS:
+            named = call.arguments.get(key)
+            if named is not None and named != getattr(identity, key):
+                await self._note_refusal(call, identity)
+                raise ForbiddenError(
+                    f"{key} is not yours", hint=f"leave {key} away: the connection says who you are"
+                )
+
+    def _note_coordinator(self, call: Call, identity: Identity) -> None:
+        named = call.arguments.get("coordinator_id")
+        if identity.role is not Role.COORDINATOR or not isinstance(named, str):
+            return
+        if named in self.coordinators or len(self.coordinators) < MAX_COORDINATORS:
+            self.coordinators[named] = self.clock.now()
+
+    async def _note_refusal(self, call: Call, identity: Identity) -> None:
+        if identity.run_id is None:
+            return
+
+        def note(unit: Unit) -> None:
+            unit.emit(
+                "run.refused",
+                actor=identity.actor,
+                project_id=identity.project_id,
+                task_id=identity.task_id,
+                run_id=identity.run_id,
+                agent_id=identity.agent_id,
+                tool=call.name,
+                code=ForbiddenError.code,
+            )
+
+        await self.store.write(note)
+
+
+def _effect_key(run_id: str, call: Call) -> tuple[effects.CallKey | None, bool]:
+    """Where a bridge's call keeps its answer, and whether the bridge sends it for the second time."""
+    caller, request_id = call.session.caller, call.request_id
+    if caller.nonce is None or request_id is None:
+        return None, False
+    return effects.CallKey(run_id, caller.nonce, request_id), request_id in caller.resend
+
+
+def _digest(call: Call) -> str:
+    """What was asked, whatever the order of its keys."""
+    asked = {"name": call.name, "arguments": dict(call.arguments)}
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_text(value: object, key: str = "") -> None:
+    """Refuse NUL, which no argument, path or database text may hold.
+
+    Raises:
+        ValidationError: with the key it stands under.
+    """
+    match value:
+        case str():
+            if "\0" in value:
+                raise ValidationError(f"{key}: a NUL character is not allowed", key=key)
+        case dict():
+            for name, item in cast("Mapping[str, object]", value).items():
+                _check_text(name, key)
+                _check_text(item, f"{key}.{name}" if key else name)
+        case list():
+            for item in cast("list[object]", value):
+                _check_text(item, key)
+        case _:
+            return

@@ -1,0 +1,77 @@
+"""What passes between the protocol and the board: one call, who makes it, and what a tool is.
+
+The adapter knows the protocol and nothing of the board; the board knows tools and nothing of the
+protocol. This is all they share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiagent_coordinator.errors import NotFoundError
+from aiagent_coordinator.server.auth import Caller
+from aiagent_coordinator.server.connection import Connection, RequestId
+
+Json = dict[str, Any]
+
+
+class UnknownToolError(NotFoundError):
+    """There is no tool of this name."""
+
+
+@dataclass(frozen=True)
+class ToolInfo:
+    """A tool as clients see it."""
+
+    name: str
+    description: str
+    input_schema: Json
+
+
+@dataclass(frozen=True)
+class Session:
+    """One connection and who is behind it."""
+
+    connection: Connection
+    caller: Caller
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a tool."""
+
+    session: Session
+    name: str
+    arguments: Mapping[str, Any]
+    request_id: RequestId | None
+
+
+class Board(Protocol):
+    """What the adapter asks for."""
+
+    def tools(self, caller: Caller) -> Sequence[ToolInfo]:
+        """The tools that this caller may know of."""
+        ...
+
+    async def call(self, call: Call) -> Json:
+        """Do what the call says.
+
+        Raises:
+            CoordinatorError: it is refused or failed; `LoudRefusalError` for a wrong key,
+                `UnknownToolError` when there is no such tool.
+        """
+        ...
+
+    async def subscribe(self, session: Session, uri: str) -> None:
+        """Tell this connection whenever the resource changes.
+
+        Raises:
+            CoordinatorError: this caller may not, or there is no such resource.
+        """
+        ...
+
+    def unsubscribe(self, session: Session, uri: str) -> None:
+        """Tell it no more."""
+        ...

@@ -1,0 +1,62 @@
+"""How tasks, runs and the rest look in answers: plain JSON, absent values as null."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pydantic_core import to_jsonable_python
+
+from aiagent_coordinator.clock import iso
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from aiagent_coordinator.runs import Run
+    from aiagent_coordinator.server.calls import Json
+    from aiagent_coordinator.tasks import Task
+
+#: Left out of lists: a thousand of them would not fit into one answer.
+_LONG_TASK_FIELDS = frozenset({"description", "handoff", "acceptance", "checks", "result"})
+_LINE_CHARS = 500
+
+
+def plain(value: DataclassInstance) -> Json:
+    """Write a value of ours as JSON values: instants as ISO-8601, words as they are."""
+    return {key: _plain(item) for key, item in asdict(value).items()}
+
+
+def _plain(value: object) -> object:
+    return iso(value) if isinstance(value, datetime) else to_jsonable_python(value)
+
+
+def task(one: Task) -> Json:
+    """A task with all its texts."""
+    return plain(one)
+
+
+def task_line(one: Task) -> Json:
+    """A task in a list."""
+    return {key: item for key, item in plain(one).items() if key not in _LONG_TASK_FIELDS}
+
+
+def run(one: Run) -> Json:
+    """A run."""
+    return plain(one)
+
+
+def run_line(one: Run) -> Json:
+    """A run in a list: long texts are cut."""
+    return {
+        key: item[:_LINE_CHARS] if isinstance(item, str) else item
+        for key, item in plain(one).items()
+    }
+
+
+def page(name: str, lines: Sequence[Json], limit: int) -> Json:
+    """A page of a list, asked for with one line more than wanted; `next` begins the next one."""
+    kept = list(lines[:limit])
+    more = kept[-1]["id"] if len(lines) > limit else None
+    return {name: kept, "next": more}

@@ -1,0 +1,59 @@
+"""What should run, kept in memory: one answer for every coordinator until something changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import anyio
+
+from aiagent_coordinator.events import Event
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.store import actions, requests
+from aiagent_coordinator.store.engine import Store
+
+#: A scheduled retry falls due without an event; an answer is never older than this.
+MAX_AGE_SECONDS = 0.5
+#: Words, progress and looks of others change nothing about what should run.
+_IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run.refused"})
+
+
+def changes_actions(event: Event) -> bool:
+    """Whether what should run may be another after this event."""
+    kind = event.action.partition(".")[0]
+    return kind in {"project", "agent", "task", "run"} and event.action not in _IRRELEVANT
+
+
+class Snapshot:
+    """The answer to `list_agent_actions`, made when asked for and dropped by events."""
+
+    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._changes = 1
+        self._made_at_change = 0
+        self._made_at = 0.0
+        self._answer: Json = {}
+        self._lock = anyio.Lock()
+
+    def notice(self, events: Sequence[Event]) -> bool:
+        """Forget the answer if these events make it old; say whether they do."""
+        is_changed = any(changes_actions(event) for event in events)
+        if is_changed:
+            self._changes += 1
+        return is_changed
+
+    async def get(self) -> Json:
+        """The answer, at least as new as this call. Shared: not to be changed."""
+        wanted = self._changes
+        if self._is_old(wanted):
+            async with self._lock:
+                if self._is_old(wanted):
+                    change, now = self._changes, self._monotonic()
+                    answer = await self._store.read(actions.list_actions)
+                    self._answer = requests.to_wire(answer)
+                    self._made_at_change, self._made_at = change, now
+        return self._answer
+
+    def _is_old(self, wanted: int) -> bool:
+        age = self._monotonic() - self._made_at
+        return self._made_at_change < wanted or age > MAX_AGE_SECONDS

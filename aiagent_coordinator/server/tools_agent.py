@@ -1,0 +1,212 @@
+"""What an agent calls: who am I, what is my task, what next, how far, how it went, goodbye.
+
+Ids are those of the agent's run; an argument that names another is refused before a tool sees it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from aiagent_coordinator.runs import Run
+from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.tools import Arguments, Context, table, tool
+from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store import tasks as task_store
+from aiagent_coordinator.store.transitions import set_progress
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.workflows.worker import WorkerState, next_step, stage_after_reading
+
+_NEXT = "Call get_next_action."
+#: A summary is read by people and by the next attempt; what is longer belongs into a file.
+MAX_SUMMARY_CHARS = 16_000
+MAX_MESSAGE_CHARS = 2_000
+
+
+class AgentArguments(Arguments):
+    """Ids that an agent may repeat; they can only be its own."""
+
+    agent_id: str | None = None
+    project_id: str | None = None
+    task_id: str | None = None
+    run_id: str | None = None
+
+
+class ReportProgress(AgentArguments):
+    """Arguments of `report_progress`."""
+
+    progress: int = Field(ge=0, le=100)
+    """Percent done."""
+    message: str | None = Field(None, max_length=MAX_MESSAGE_CHARS)
+    """What was just done, in one sentence."""
+
+
+class ReportCompleted(AgentArguments):
+    """Arguments of `report_completed`."""
+
+    result: Literal["success", "failed", "blocked"]
+    """How the task went; `blocked` when only a person can clear what is in the way."""
+    summary: str | None = Field(None, max_length=MAX_SUMMARY_CHARS)
+    """What was changed, or why it could not be done."""
+    next_steps: str | None = Field(None, max_length=MAX_SUMMARY_CHARS)
+    """What remains to be done by others."""
+
+
+async def authenticate(context: Context, arguments: AgentArguments) -> Json:
+    """Say who the caller is."""
+    del arguments
+
+    def work(unit: Unit, run: Run) -> Json:
+        del unit
+        return {
+            "success": True,
+            "run_id": run.id,
+            "task_id": run.task_id,
+            "agent_id": run.agent_id,
+            "project_id": run.project_id,
+            "instruction": _NEXT,
+        }
+
+    return await context.board.as_agent(context, work)
+
+
+async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
+    """Give the agent its task."""
+    del arguments
+
+    def work(unit: Unit, run: Run) -> Json:
+        if run.task_id is None:
+            return {"success": True, "has_task": False, "instruction": _NEXT}
+        task = task_store.get_task(unit, run.task_id)
+        stage = stage_after_reading(run.stage)
+        if stage != run.stage:
+            run_store.set_stage(unit, run.id, stage)
+        facts = {
+            "task_id": task.id,
+            "title": task.title,
+            "description": task.description,
+            "acceptance": list(task.acceptance),
+            "checks": [list(check.argv) for check in task.checks],
+            "attempt": run.attempt,
+            "max_attempts": task.max_attempts,
+            "handoff": task.handoff,
+        }
+        return {"success": True, "has_task": True, "task": facts, "instruction": _NEXT}
+
+    return await context.board.as_agent(context, work)
+
+
+async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
+    """Tell the agent what to do next."""
+    del arguments
+
+    def work(unit: Unit, run: Run) -> Json:
+        step = next_step(WorkerState(run.stage, run.reported_at is not None, run.stop_reason))
+        if step.stage is not None and step.stage != run.stage:
+            run_store.set_stage(unit, run.id, step.stage)
+        return {
+            "success": True,
+            "action": step.action.value,
+            "instruction": step.instruction,
+            "state": step.stage,
+        }
+
+    return await context.board.as_agent(context, work)
+
+
+async def report_progress(context: Context, arguments: ReportProgress) -> Json:
+    """Note how far the agent is."""
+
+    def work(unit: Unit, run: Run) -> Json:
+        # a run that is being stopped may have lost its task to a cancellation already
+        stop = run.stop_reason is not None
+        if run.task_id is not None and not stop:
+            set_progress(
+                unit,
+                task_store.get_task(unit, run.task_id),
+                arguments.progress,
+                actor=context.identity.actor,
+                message=arguments.message,
+                run_id=run.id,
+            )
+        return {
+            "success": True,
+            "progress": arguments.progress,
+            "instruction": "This run is being stopped: exit now." if stop else "Go on.",
+        }
+
+    return await context.board.as_agent(context, work)
+
+
+async def report_completed(context: Context, arguments: ReportCompleted) -> Json:
+    """Take the agent's word for how its task went; the first one counts."""
+
+    def work(unit: Unit, run: Run) -> Json:
+        is_first = run.reported_at is None
+        if is_first:
+            parts = (arguments.summary, _titled("Next steps", arguments.next_steps))
+            summary = "\n\n".join(part for part in parts if part) or None
+            run_store.record_agent_report(unit, run, arguments.result, summary)
+        return {
+            "success": True,
+            "result": arguments.result if is_first else run.reported_result,
+            "already_reported": not is_first,
+            "action": "exit",
+            "instruction": "Your report is in. Call no more tools and exit.",
+        }
+
+    return await context.board.as_agent(context, work)
+
+
+async def logout(context: Context, arguments: AgentArguments) -> Json:
+    """End the agent's session; authenticate begins a new one as long as the run lives."""
+    del arguments
+
+    def work(unit: Unit, run: Run) -> Json:
+        unit.emit(
+            "session.ended",
+            actor=context.identity.actor,
+            project_id=run.project_id,
+            task_id=run.task_id,
+            run_id=run.id,
+            agent_id=run.agent_id,
+        )
+        return {"success": True, "instruction": "Call no more tools and exit."}
+
+    answer = await context.board.as_agent(context, work)
+    context.board.auth.log_out(context.call.session.caller)
+    return answer
+
+
+def _titled(title: str, text: str | None) -> str | None:
+    return f"{title}: {text}" if text else None
+
+
+TOOLS = table(
+    (
+        tool(
+            AgentArguments,
+            authenticate,
+            "Say who you are. Takes no arguments: the connection knows. Call this first.",
+            Role.AGENT,
+            is_open=True,
+        ),
+        tool(AgentArguments, get_my_task, "Read your task.", Role.AGENT),
+        tool(
+            AgentArguments,
+            get_next_action,
+            "Ask what to do next, and do only what the instruction says.",
+            Role.AGENT,
+        ),
+        tool(ReportProgress, report_progress, "Tell how far you are.", Role.AGENT),
+        tool(
+            ReportCompleted,
+            report_completed,
+            "Tell how the task went, once, when you are done with it.",
+            Role.AGENT,
+        ),
+        tool(AgentArguments, logout, "End your session, just before you exit.", Role.AGENT),
+    )
+)

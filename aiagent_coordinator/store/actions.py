@@ -1,0 +1,129 @@
+"""What should run now: one line for each assignment, and one for each run that is to stop. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from aiagent_coordinator.runs import Purpose, Run
+from aiagent_coordinator.store import projects, tables
+from aiagent_coordinator.store.claims import claim_order, is_due
+from aiagent_coordinator.store.events import last_seq
+from aiagent_coordinator.store.requests import Action, ActionsAnswer
+from aiagent_coordinator.store.runs import COUNTED, live_runs
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent, Project, TaskKind, TaskStatus
+
+_task = tables.task
+
+
+@dataclass(frozen=True)
+class _Queue:
+    """Tasks of one project that are due for one agent, or for anybody."""
+
+    count: int
+    first_rank: int
+    first_id: str
+
+
+def list_actions(unit: Unit) -> ActionsAnswer:
+    """All that should start, hold or stop, for every declared assignment.
+
+    `slots_free` is how many runs may start there now: under the limits, and not more than tasks
+    are due. Agents that share a project see the same unassigned tasks; the claim decides.
+    """
+    live = live_runs(unit)
+    queues = _queues(unit)
+    later = _projects_with_later(unit)
+    actions: list[Action] = []
+    for agent, project in projects.assignments(unit):
+        mine = [queues[key] for key in _keys(agent, project) if key in queues]
+        waiting = any(key in later for key in _keys(agent, project))
+        actions.append(_decide(agent, project, mine, live, waiting=waiting))
+        actions += _stops(agent, project, live)
+    return ActionsAnswer(last_seq(unit), tuple(actions))
+
+
+def _keys(agent: Agent, project: Project) -> tuple[tuple[str, str | None], ...]:
+    return (project.id, agent.id), (project.id, None)
+
+
+def _queues(unit: Unit) -> dict[tuple[str, str | None], _Queue]:
+    group = (_task.c.project_id, _task.c.agent_id)
+    ranked = (
+        select(
+            *group,
+            _task.c.id,
+            func.row_number().over(order_by=claim_order()).label("rank"),
+            func.row_number().over(partition_by=group, order_by=claim_order()).label("place"),
+            func.count().over(partition_by=group).label("due"),
+        )
+        .where(is_due())
+        .subquery()
+    )
+    rows = unit.conn.execute(
+        select(ranked).where(ranked.c.place == 1), {"now": unit.now}
+    ).mappings()
+    return {
+        (row["project_id"], row["agent_id"]): _Queue(row["due"], row["rank"], row["id"])
+        for row in rows
+    }
+
+
+def _projects_with_later(unit: Unit) -> set[tuple[str, str | None]]:
+    """Where retries are scheduled that are not due yet."""
+    query = select(_task.c.project_id, _task.c.agent_id).where(
+        _task.c.status == TaskStatus.QUEUED,
+        _task.c.kind != TaskKind.STEP,
+        _task.c.not_before > unit.now,
+    )
+    return {(row["project_id"], row["agent_id"]) for row in unit.conn.execute(query).mappings()}
+
+
+def _decide(
+    agent: Agent, project: Project, queues: list[_Queue], live: Iterable[Run], *, waiting: bool
+) -> Action:
+    counted = [run for run in live if run.phase in COUNTED]
+    free = agent.max_concurrent - sum(run.agent_id == agent.id for run in counted)
+    reason = "agent_limit"
+    if project.max_concurrent is not None:
+        room = project.max_concurrent - sum(run.project_id == project.id for run in counted)
+        if room < free:
+            free, reason = room, "project_limit"
+    due = sum(queue.count for queue in queues)
+    if not agent.enabled:
+        reason = "agent_disabled"
+    elif project.status != "active":
+        reason = "project_paused"
+    elif not due:
+        reason = "not_due" if waiting else "no_task"
+    elif free > 0:
+        first = min(queues, key=lambda queue: queue.first_rank)
+        return _line(agent, project, "start", "task_due", min(free, due), first.first_id)
+    return _line(agent, project, "hold", reason, 0)
+
+
+def _stops(agent: Agent, project: Project, live: Iterable[Run]) -> list[Action]:
+    return [
+        _line(agent, project, "stop", run.stop_reason, 0, run.task_id)
+        for run in live
+        if run.stop_reason and (run.agent_id, run.project_id) == (agent.id, project.id)
+    ]
+
+
+def _line(
+    agent: Agent, project: Project, action: str, reason: str, free: int, task_id: str | None = None
+) -> Action:
+    return Action(
+        agent_id=agent.id,
+        project_id=project.id,
+        purpose=Purpose.TASK,
+        action=action,
+        reason=reason,
+        provider=agent.provider,
+        slots_free=free,
+        task_id=task_id,
+        model=agent.model,
+    )

@@ -1,0 +1,287 @@
+"""The claim: the only thing that starts a run. One transaction, idempotent on the run's id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, select, update
+
+from aiagent_coordinator.errors import ConflictError, StaleRunError
+from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
+from aiagent_coordinator.store import coordinators, projects, tables
+from aiagent_coordinator.store.columns import Instant
+from aiagent_coordinator.store.leases import take_over
+from aiagent_coordinator.store.requests import (
+    ClaimAnswer,
+    ClaimedAgent,
+    ClaimedProject,
+    ClaimedTask,
+    ClaimRequest,
+)
+from aiagent_coordinator.store.rows import agent_of, project_of, run_of, task_of
+from aiagent_coordinator.store.runs import COUNTED
+from aiagent_coordinator.store.tasks import get_task, set_status
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus
+
+_run = tables.run
+_task = tables.task
+_DEFAULT_POLICY = RetryPolicy()
+
+
+def is_due() -> ColumnElement[bool]:
+    """Tasks that a run could take at `now`, whoever's they are; a step is its parent's business."""
+    now = bindparam("now", type_=Instant)
+    return (
+        (_task.c.status == TaskStatus.QUEUED)
+        & (_task.c.kind != TaskKind.STEP)
+        & or_(_task.c.not_before.is_(None), _task.c.not_before <= now)
+    )
+
+
+def claim_order() -> tuple[ColumnElement[Any], ...]:
+    """Retries that are due first, then priority, then age."""
+    again = or_(_task.c.attempt > 1, _task.c.not_before.is_not(None))
+    return (case((again, 0), else_=1), _task.c.priority.desc(), _task.c.created_at, _task.c.id)
+
+
+_KNOWN = select(_run).where(_run.c.id == bindparam("which"))
+_LOCK_AGENT = (
+    select(tables.agent)
+    .join(tables.assignment, tables.assignment.c.agent_id == tables.agent.c.id)
+    .where(
+        tables.agent.c.id == bindparam("agent"),
+        tables.assignment.c.project_id == bindparam("project"),
+    )
+    .with_for_update(of=tables.agent)
+)
+_LOCK_PROJECT = (
+    select(tables.project).where(tables.project.c.id == bindparam("project")).with_for_update()
+)
+_LIVE = (
+    select(_run)
+    .where(
+        or_(_run.c.agent_id == bindparam("agent"), _run.c.project_id == bindparam("project")),
+        _run.c.phase != RunPhase.ENDED,
+    )
+    .order_by(_run.c.id)
+)
+_PICK = (
+    select(_task)
+    .where(
+        _task.c.project_id == bindparam("project"),
+        or_(_task.c.agent_id == bindparam("agent"), _task.c.agent_id.is_(None)),
+        is_due(),
+    )
+    .order_by(*claim_order())
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_INSERT = insert(_run)
+_CHANGE = update(_run).where(_run.c.id == bindparam("which"))
+
+
+def claim_run(
+    unit: Unit,
+    request: ClaimRequest,
+    lease_seconds: float,
+    policy: RetryPolicy = _DEFAULT_POLICY,
+) -> ClaimAnswer:
+    """Give a coordinator the next task of an agent in a project, under the run id it made.
+
+    Claiming again under the same id gives the same answer and renews the lease; after the run's
+    end it says so. Runs of the project that another coordinator left behind are taken over first.
+
+    Args:
+        unit: The unit of work.
+        request: Who asks, for whom.
+        lease_seconds: How long the run is safe from others without a renewal.
+        policy: Waits of tasks whose runs are taken over.
+
+    Raises:
+        StaleRunError: the run is somebody else's, or a later life of the coordinator has called.
+        ConflictError: the run id was claimed for something else.
+    """
+    coordinators.seen(unit, request.coordinator_id, None, request.epoch)
+    known = unit.conn.execute(_KNOWN, {"which": request.run_id}).mappings().first()
+    if known is not None:
+        return _claim_again(unit, request, known, lease_seconds)
+    place = _lock_place(unit, request)
+    if isinstance(place, str):
+        return ClaimAnswer(claimed=False, reason=place)
+    agent, project = place
+    live = _live_runs(unit, request)
+    ours = [run for run in live if run.project_id == project.id]
+    others = [run for run in live if run.project_id != project.id]
+    ours = take_over(
+        unit,
+        ours,
+        coordinator_id=request.coordinator_id,
+        lease_seconds=lease_seconds,
+        policy=policy,
+    )
+    refusal = _why_not(request, agent, project, ours + others)
+    row = None if refusal else _pick(unit, request)
+    if row is None:
+        return ClaimAnswer(claimed=False, reason=refusal or "no_task")
+    task, fence = task_of(row), row["fence"] + 1
+    lease_until = unit.now + timedelta(seconds=lease_seconds)
+    _start(unit, request, agent, task, fence=fence, lease_until=lease_until)
+    return _answer(task, project, agent, fence=fence, lease_until=lease_until)
+
+
+def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
+    """The agent and its project, held against other claims; or why nothing starts there."""
+    where = {"agent": request.agent_id, "project": request.project_id}
+    found = unit.conn.execute(_LOCK_AGENT, where)
+    agent_row = found.mappings().first()
+    if agent_row is None:
+        return "not_assigned"
+    if not (agent_row["enabled"] and agent_row["declared"]):
+        return "agent_disabled"
+    # Always agent before project, so that two claims never wait for each other.
+    found = unit.conn.execute(_LOCK_PROJECT, {"project": request.project_id})
+    project_row = found.mappings().one()
+    if project_row["status"] != "active" or not project_row["declared"]:
+        return "project_paused"
+    return agent_of(agent_row), project_of(project_row)
+
+
+def _live_runs(unit: Unit, request: ClaimRequest) -> list[Run]:
+    near = {"agent": request.agent_id, "project": request.project_id}
+    return [run_of(row) for row in unit.conn.execute(_LIVE, near).mappings().all()]
+
+
+def _why_not(
+    request: ClaimRequest, agent: Agent, project: Project, live: Sequence[Run]
+) -> str | None:
+    counted = [run for run in live if run.phase in COUNTED]
+    if sum(run.agent_id == agent.id for run in counted) >= agent.max_concurrent:
+        return "agent_limit"
+    in_project = sum(run.project_id == project.id for run in counted)
+    if project.max_concurrent is not None and in_project >= project.max_concurrent:
+        return "project_limit"
+    key = (agent.id, project.id, request.purpose, request.slot)
+    if any((run.agent_id, run.project_id, run.purpose, run.slot) == key for run in live):
+        return "slot_taken"
+    # Conversations have no queue yet.
+    return "no_task" if request.purpose is Purpose.CHAT else None
+
+
+def _pick(unit: Unit, request: ClaimRequest) -> RowMapping | None:
+    where = {"agent": request.agent_id, "project": request.project_id, "now": unit.now}
+    return unit.conn.execute(_PICK, where).mappings().first()
+
+
+def _start(
+    unit: Unit,
+    request: ClaimRequest,
+    agent: Agent,
+    task: Task,
+    *,
+    fence: int,
+    lease_until: datetime,
+) -> None:
+    actor = f"coordinator:{request.coordinator_id}"
+    row: dict[str, Any] = {
+        "id": request.run_id,
+        "task_id": task.id,
+        "agent_id": agent.id,
+        "project_id": task.project_id,
+        "provider": agent.provider,
+        "attempt": task.attempt,
+        "purpose": request.purpose,
+        "slot": request.slot,
+        "phase": RunPhase.STARTING,
+        "fence": fence,
+        "coordinator_id": request.coordinator_id,
+        "epoch": request.epoch,
+        "holder": actor,
+        "lease_until": lease_until,
+        "token_sha256": request.token_sha256,
+        "created_at": unit.now,
+    }
+    unit.conn.execute(_INSERT, row)
+    unit.emit(
+        "run.claimed",
+        actor=actor,
+        project_id=task.project_id,
+        task_id=task.id,
+        run_id=request.run_id,
+        agent_id=agent.id,
+        attempt=task.attempt,
+        fence=fence,
+    )
+    set_status(
+        unit,
+        task,
+        "T4",
+        TaskStatus.RUNNING,
+        actor=actor,
+        run_id=request.run_id,
+        fence=fence,
+        not_before=None,
+        progress=0,
+        started_at=task.started_at or unit.now,
+    )
+
+
+def _claim_again(
+    unit: Unit, request: ClaimRequest, row: RowMapping, lease_seconds: float
+) -> ClaimAnswer:
+    run = run_of(row)
+    if run.coordinator_id != request.coordinator_id:
+        raise StaleRunError(f"run {run.id} belongs to another coordinator", run_id=run.id)
+    key = (request.agent_id, request.project_id, request.purpose, request.slot)
+    if (run.agent_id, run.project_id, run.purpose, run.slot) != key:
+        raise ConflictError(f"run {run.id} was claimed for something else", run_id=run.id)
+    if run.phase is RunPhase.ENDED:
+        return ClaimAnswer(claimed=False, reason="ended")
+    lease_until = unit.now + timedelta(seconds=lease_seconds)
+    # A coordinator killed before it wrote the token to its file makes a new one for the same run.
+    facts: dict[str, Any] = {
+        "epoch": request.epoch,
+        "lease_until": lease_until,
+        "token_sha256": request.token_sha256,
+    }
+    unit.conn.execute(_CHANGE, {"which": run.id, **facts})
+    task = get_task(unit, run.task_id) if run.task_id else None
+    return _answer(
+        task,
+        projects.get_project(unit, run.project_id),
+        projects.get_agent(unit, run.agent_id),
+        fence=run.fence,
+        lease_until=lease_until,
+    )
+
+
+def _answer(
+    task: Task | None, project: Project, agent: Agent, *, fence: int, lease_until: datetime
+) -> ClaimAnswer:
+    return ClaimAnswer(
+        claimed=True,
+        fence=fence,
+        lease_until=lease_until,
+        task=None if task is None else _claimed_task(task, project),
+        project=ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty),
+        agent=ClaimedAgent(
+            agent.id, agent.provider, agent.approval, agent.model, agent.role or None
+        ),
+    )
+
+
+def _claimed_task(task: Task, project: Project) -> ClaimedTask:
+    return ClaimedTask(
+        id=task.id,
+        title=task.title,
+        description=task.description,
+        acceptance=task.acceptance,
+        checks=project.checks + task.checks,
+        base_ref=project.base_ref,
+        attempt=task.attempt,
+        max_attempts=task.max_attempts,
+        branch=task.branch,
+        handoff=task.handoff,
+    )

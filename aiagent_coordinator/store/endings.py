@@ -1,0 +1,155 @@
+"""How a run ends: what it leaves on its own row, and where its task goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, update
+
+from aiagent_coordinator.runs import (
+    Disposition,
+    ReasonClass,
+    RetryPolicy,
+    Run,
+    RunOutcome,
+    RunPhase,
+    dispose,
+    reason_class,
+)
+from aiagent_coordinator.store import tables
+from aiagent_coordinator.store.runs import emit_run
+from aiagent_coordinator.store.tasks import set_status
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
+
+_run = tables.run
+_CHANGE = update(_run).where(_run.c.id == bindparam("which"), _run.c.phase != RunPhase.ENDED)
+
+#: What an outcome means when nobody named a reason.
+_DEFAULT_REASONS: dict[RunOutcome, str | None] = {
+    RunOutcome.SUCCEEDED: None,
+    RunOutcome.FAILED: "no_report",
+    RunOutcome.VERIFY_FAILED: "verify_failed",
+    RunOutcome.SUSPENDED: "asked",
+    RunOutcome.CANCELLED: "cancelled",
+    RunOutcome.STOPPED: "stopped",
+    RunOutcome.LOST: "lost",
+    RunOutcome.NOT_STARTED: "spawn_failed",
+}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one run ended, and what else becomes known with it."""
+
+    outcome: RunOutcome
+    reason: str | None
+    actor: str
+    #: Columns of the run.
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: Columns of the task.
+    task_facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def named_reason(run: Run, outcome: RunOutcome, reason: str | None) -> str | None:
+    """The reason of an ending: the one given, the agent's own word, or what the outcome means.
+
+    Raises:
+        ValidationError: the reason is not in the closed list.
+    """
+    reason_class(reason)
+    if reason is None and outcome is RunOutcome.FAILED and run.reported_result == "failed":
+        return "agent_reported"
+    return reason or _DEFAULT_REASONS[outcome]
+
+
+def end_run(
+    unit: Unit, run: Run, task: Task | None, ending: Ending, policy: RetryPolicy
+) -> Task | None:
+    """End a live run and move its task, if that still runs.
+
+    Args:
+        unit: The unit of work.
+        run: The run, locked.
+        task: Its task, locked; None for a run without one.
+        ending: How it ended; its reason is from the closed list.
+        policy: Waits between attempts.
+
+    Returns:
+        The task as it is now.
+    """
+    facts = {
+        **ending.facts,
+        "phase": RunPhase.ENDED,
+        "outcome": ending.outcome,
+        "reason": ending.reason,
+        "token_sha256": None,
+        "ended_at": run.ended_at or unit.now,
+    }
+    unit.conn.execute(_CHANGE, {"which": run.id, **facts})
+    emit_run(
+        unit,
+        run,
+        "run.ended",
+        actor=ending.actor,
+        outcome=ending.outcome.value,
+        reason=ending.reason,
+        verification=ending.facts.get("verification"),
+    )
+    if run.authenticated_at is not None:
+        emit_run(unit, run, "session.ended", actor=ending.actor)
+    # A task that was cancelled meanwhile stays so, whatever its run still says.
+    if task is None or task.status is not TaskStatus.RUNNING:
+        return task
+    return _move_task(unit, run, task, ending, policy)
+
+
+def _move_task(unit: Unit, run: Run, task: Task, ending: Ending, policy: RetryPolicy) -> Task:
+    if run.reported_result == "blocked" and ending.outcome is not RunOutcome.CANCELLED:
+        return set_status(
+            unit,
+            task,
+            "T22",
+            TaskStatus.WAITING,
+            actor=ending.actor,
+            wait_reason=WaitReason.BLOCKED,
+            status_reason="agent_reported",
+            run_id=run.id,
+            **ending.task_facts,
+        )
+    next_ = _dispose(task, ending, policy)
+    columns = dict(ending.task_facts)
+    columns["attempt"] = task.attempt + next_.spends_attempt
+    columns["infra_requeues"] = task.infra_requeues + next_.counts_infra
+    columns["not_before"] = (
+        unit.now + timedelta(seconds=next_.wait_seconds) if next_.wait_seconds else None
+    )
+    if next_.status is TaskStatus.SUCCEEDED:
+        columns["progress"] = 100
+    return set_status(
+        unit,
+        task,
+        next_.transition,
+        next_.status,
+        actor=ending.actor,
+        status_reason=next_.status_reason,
+        run_id=run.id,
+        **columns,
+    )
+
+
+def _dispose(task: Task, ending: Ending, policy: RetryPolicy) -> Disposition:
+    reason = ending.reason
+    if ending.outcome is RunOutcome.NOT_STARTED and reason_class(reason) is ReasonClass.TRANSIENT:
+        # Nothing ran, so nothing was tried.
+        reason = "spawn_failed"
+    return dispose(
+        ending.outcome,
+        reason,
+        attempt=task.attempt,
+        max_attempts=task.max_attempts,
+        infra_requeues=task.infra_requeues,
+        policy=policy,
+    )

@@ -1,0 +1,181 @@
+"""Leases: renewed by who holds the runs, taken over only long after they ran out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import or_, select, update
+
+from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
+from aiagent_coordinator.store import coordinators, tables
+from aiagent_coordinator.store.endings import Ending, end_run
+from aiagent_coordinator.store.requests import (
+    AgentReport,
+    HeldRun,
+    RenewAnswer,
+    RenewedRun,
+    RenewRequest,
+    StopWish,
+)
+from aiagent_coordinator.store.rows import run_of
+from aiagent_coordinator.store.tasks import get_task, lock_task, set_progress
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import TaskStatus
+
+_run = tables.run
+_report = tables.report
+
+#: A coordinator that was only cut off gets its runs back until this long after the lease.
+TAKEOVER_GRACE_SECONDS: Final = 600.0
+#: The last of a run's three reports: started, exit, result.
+RESULT_SEQ: Final = 2
+#: What a coordinator may say of a run it holds; a phase never goes back.
+_HELD_PHASES: Final = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.STOPPING)
+
+
+def is_takeable(run: Run, *, now: datetime, opened_at: datetime, lease_seconds: float) -> bool:
+    """Whether another coordinator may take a run over.
+
+    A server that was away renewed nothing: the clock starts anew when it starts.
+    """
+    expires = max(run.lease_until, opened_at + timedelta(seconds=lease_seconds))
+    return now >= expires + timedelta(seconds=TAKEOVER_GRACE_SECONDS)
+
+
+def take_over(
+    unit: Unit,
+    live: Iterable[Run],
+    *,
+    coordinator_id: str,
+    lease_seconds: float,
+    policy: RetryPolicy,
+) -> list[Run]:
+    """End the runs that other coordinators left behind as lost (T20), and give their tasks a new fence.
+
+    Args:
+        unit: The unit of work.
+        live: Live runs of the project the caller serves.
+        coordinator_id: Who takes over; its own runs are never touched.
+        lease_seconds: How long a lease is.
+        policy: Waits between attempts.
+
+    Returns:
+        The runs that are still live.
+    """
+    left: list[Run] = []
+    for run in live:
+        takeable = is_takeable(
+            run, now=unit.now, opened_at=unit.opened_at, lease_seconds=lease_seconds
+        )
+        if run.coordinator_id == coordinator_id or not takeable:
+            left.append(run)
+            continue
+        task = lock_task(unit, run.task_id) if run.task_id else None
+        # Its old coordinator's reports are stale from here on, even before the next claim.
+        ending = Ending(
+            RunOutcome.LOST,
+            "lost",
+            actor=f"coordinator:{coordinator_id}",
+            task_facts={"fence": run.fence + 1},
+        )
+        end_run(unit, run, task, ending, policy)
+    return left
+
+
+def renew_runs(unit: Unit, request: RenewRequest, lease_seconds: float) -> RenewAnswer:
+    """Renew the leases of all runs a coordinator holds, take its late facts, tell it what is new.
+
+    Raises:
+        StaleRunError: a later life of this coordinator has already called.
+    """
+    coordinators.seen(unit, request.coordinator_id, None, request.epoch)
+    lease_until = unit.now + timedelta(seconds=lease_seconds)
+    held = {run.run_id: run for run in request.runs}
+    rows = unit.conn.execute(
+        select(_run)
+        .where(
+            or_(
+                _run.c.id.in_(list(held)),
+                (_run.c.coordinator_id == request.coordinator_id)
+                & (_run.c.phase != RunPhase.ENDED),
+            )
+        )
+        .order_by(_run.c.id)
+        .with_for_update()
+    )
+    known = {run.id: run for run in map(run_of, rows.mappings().all())}
+    states = {
+        run_id: _state(unit, request, line, known.get(run_id)) for run_id, line in held.items()
+    }
+    alive = [
+        run_id
+        for run_id, state in states.items()
+        if state == "held" and known[run_id].phase is not RunPhase.ENDED
+    ]
+    if alive:
+        unit.conn.execute(
+            update(_run)
+            .where(_run.c.id.in_(alive))
+            .values(lease_until=lease_until, epoch=request.epoch)
+        )
+    for run_id in alive:
+        _take_facts(unit, known[run_id], held[run_id])
+    unlisted = [
+        run.id for run in known.values() if run.id not in held and run.phase is not RunPhase.ENDED
+    ]
+    lines = tuple(_renewed(run_id, state, known.get(run_id)) for run_id, state in states.items())
+    return RenewAnswer(lease_until, lines, tuple(sorted(unlisted)))
+
+
+def _state(unit: Unit, request: RenewRequest, line: HeldRun, run: Run | None) -> str:
+    if run is None:
+        return "unknown"
+    if run.coordinator_id != request.coordinator_id or run.fence != line.fence:
+        return "superseded"
+    if run.phase is not RunPhase.ENDED:
+        return "held"
+    # Its result crossed this call on the way: nothing was lost. Without one it was taken over.
+    receipt = select(_report.c.seq).where(_report.c.run_id == run.id, _report.c.seq == RESULT_SEQ)
+    return "held" if unit.conn.execute(receipt).first() else "superseded"
+
+
+def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
+    facts: dict[str, Any] = {
+        name: value
+        for name in ("activity", "provider_session_id", "usage")
+        if (value := getattr(line, name)) is not None
+    }
+    if run.phase in _HELD_PHASES and line.phase in _HELD_PHASES:
+        facts["phase"] = max(run.phase, line.phase, key=_HELD_PHASES.index)
+        if facts["phase"] is run.phase:
+            del facts["phase"]
+    if facts:
+        unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
+    if line.progress is None or run.task_id is None:
+        return
+    task = get_task(unit, run.task_id)
+    if task.status is TaskStatus.RUNNING and task.progress != line.progress:
+        actor = f"coordinator:{run.coordinator_id}"
+        set_progress(unit, task, line.progress, actor=actor, run_id=run.id)
+
+
+def _renewed(run_id: str, state: str, run: Run | None) -> RenewedRun:
+    if run is None or state != "held":
+        return RenewedRun(run_id, state)
+    return RenewedRun(
+        run_id,
+        state,
+        stop=StopWish(run.stop_reason) if run.stop_reason else None,
+        report=report_of(run),
+        hello_at=run.hello_at,
+        authenticated_at=run.authenticated_at,
+    )
+
+
+def report_of(run: Run) -> AgentReport | None:
+    """What the agent said of its task, if it did."""
+    if run.reported_result is None or run.reported_at is None:
+        return None
+    return AgentReport(run.reported_result, run.reported_at, run.reported_summary)

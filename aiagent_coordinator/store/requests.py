@@ -1,0 +1,310 @@
+"""What the coordinator's calls carry: arguments and answers, field by field as they are on the wire.
+
+Values only. Times are UTC, durations seconds, sizes bytes. `None` is absent on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar
+
+import pydantic
+
+from aiagent_coordinator.errors import ValidationError
+from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, ShimIdentity, Verification
+from aiagent_coordinator.tasks import Approval, Check, TaskStatus, WaitReason, WorkspaceKind
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ListActions:
+    """Arguments of `list_agent_actions`."""
+
+    coordinator_id: str
+    root_agent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Action:
+    """What should happen for one assignment: start, hold, or stop one of its runs."""
+
+    agent_id: str
+    project_id: str
+    purpose: Purpose
+    action: str
+    reason: str
+    provider: str
+    slots_free: int
+    task_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ActionsAnswer:
+    """Answer of `list_agent_actions`; the version grows with every committed change."""
+
+    version: int
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True)
+class ClaimRequest:
+    """Arguments of `claim_run`. Idempotent on `run_id`."""
+
+    run_id: str
+    coordinator_id: str
+    epoch: int
+    agent_id: str
+    project_id: str
+    purpose: Purpose
+    slot: int
+    token_sha256: str
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where an interrupted task goes on."""
+
+    provider_session_id: str | None = None
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class ClaimedTask:
+    """The task of a claim, with the project's checks before its own."""
+
+    id: str
+    title: str
+    description: str
+    acceptance: tuple[str, ...]
+    checks: tuple[Check, ...]
+    base_ref: str | None
+    attempt: int
+    max_attempts: int
+    branch: str | None = None
+    handoff: str | None = None
+    answers: tuple[str, ...] = ()
+    resume: Resume | None = None
+
+
+@dataclass(frozen=True)
+class ClaimedProject:
+    """The project of a claim."""
+
+    id: str
+    path: str
+    workspace: WorkspaceKind
+    allow_dirty: bool = False
+
+
+@dataclass(frozen=True)
+class ClaimedAgent:
+    """The agent of a claim."""
+
+    id: str
+    provider: str
+    approval: Approval
+    model: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True)
+class ClaimAnswer:
+    """Answer of `claim_run`: everything a run needs, or why there is none."""
+
+    claimed: bool
+    reason: str | None = None
+    fence: int | None = None
+    lease_until: datetime | None = None
+    task: ClaimedTask | None = None
+    project: ClaimedProject | None = None
+    agent: ClaimedAgent | None = None
+
+
+@dataclass(frozen=True)
+class StartedReport:
+    """Arguments of `report_run_started`."""
+
+    run_id: str
+    fence: int
+    seq: int
+    host_id: str
+    shim: ShimIdentity
+    workspace: str
+    log_path: str
+    argv_masked: tuple[str, ...]
+    branch: str | None = None
+    base_commit: str | None = None
+
+
+@dataclass(frozen=True)
+class StartedAnswer:
+    """Answer of `report_run_started`."""
+
+    ok: bool = True
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """One run that a coordinator holds, with what is new about it."""
+
+    run_id: str
+    fence: int
+    phase: RunPhase
+    activity: str | None = None
+    provider_session_id: str | None = None
+    usage: dict[str, Any] | None = None
+    progress: int | None = None
+
+
+@dataclass(frozen=True)
+class RenewRequest:
+    """Arguments of `renew_runs`: the complete list."""
+
+    coordinator_id: str
+    epoch: int
+    runs: tuple[HeldRun, ...]
+
+
+@dataclass(frozen=True)
+class StopWish:
+    """Somebody wants the run stopped."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AgentReport:
+    """How the agent said its task went."""
+
+    result: str
+    at: datetime
+    summary: str | None = None
+
+
+@dataclass(frozen=True)
+class RenewedRun:
+    """One line of the answer: `held`, `superseded` or `unknown`, and what the agent or a person said."""
+
+    run_id: str
+    state: str
+    stop: StopWish | None = None
+    report: AgentReport | None = None
+    question: dict[str, Any] | None = None
+    hello_at: datetime | None = None
+    authenticated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class RenewAnswer:
+    """Answer of `renew_runs`; `unlisted` are runs the caller should hold and did not name."""
+
+    lease_until: datetime
+    runs: tuple[RenewedRun, ...]
+    unlisted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ExitReport:
+    """Arguments of `report_run_exit`."""
+
+    run_id: str
+    fence: int
+    seq: int
+    ended_at: datetime
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    started_at: datetime | None = None
+    cpu_seconds: float | None = None
+    peak_rss: int | None = None
+
+
+@dataclass(frozen=True)
+class ExitAnswer:
+    """Answer of `report_run_exit`: what the server knows of the agent's own words."""
+
+    report: AgentReport | None = None
+    question: dict[str, Any] | None = None
+    hello_at: datetime | None = None
+    authenticated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check that was run."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LogFacts:
+    """Where the run's log is and how much it holds."""
+
+    path: str | None = None
+    out_bytes: int = 0
+    err_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class ResultReport:
+    """Arguments of `report_run_result`. `diagnosis` has the keys text and class."""
+
+    run_id: str
+    fence: int
+    seq: int
+    outcome: RunOutcome
+    verification: Verification
+    reason: str | None = None
+    sealed_commit: str | None = None
+    branch: str | None = None
+    pushed: bool | None = None
+    checks: tuple[CheckResult, ...] = ()
+    diagnosis: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    log: LogFacts = field(default_factory=LogFacts)
+    handoff: str | None = None
+
+
+@dataclass(frozen=True)
+class ResultAnswer:
+    """Answer of `report_run_result`: where the task stands now."""
+
+    task_status: TaskStatus | None
+    attempt: int
+    wait_reason: WaitReason | None = None
+    not_before: datetime | None = None
+
+
+@cache
+def _adapter(shape: type[Any]) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(shape)
+
+
+def from_wire(shape: type[T], arguments: object) -> T:
+    """Read one of these from what came over the wire; unknown keys of newer programs are ignored.
+
+    Raises:
+        ValidationError: a field is missing or has the wrong type; the message names it.
+    """
+    try:
+        return _adapter(shape).validate_python(arguments)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValidationError(f"{where}: {first['msg']}", key=where) from None
+
+
+def to_wire(value: object) -> dict[str, Any]:
+    """Write one of these as plain JSON values; what is None is left out."""
+    return _adapter(type(value)).dump_python(value, mode="json", exclude_none=True)
+
+
+def schema_of(shape: type[Any]) -> dict[str, Any]:
+    """The JSON Schema of one of these."""
+    return _adapter(shape).json_schema()

@@ -1,0 +1,270 @@
+"""The one schema: tables over SQLite and PostgreSQL, and what their columns hold. No queries."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, Verification
+from aiagent_coordinator.store.columns import DOCUMENT, ID, SEQUENCE, Instant
+from aiagent_coordinator.tasks import (
+    Approval,
+    TaskKind,
+    TaskStatus,
+    WaitReason,
+    WorkspaceKind,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    """Keep a column to its closed list of words."""
+    listed = ", ".join(f"'{word.value}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("base_ref", Text),
+    Column("workspace", Text, nullable=False),
+    Column("allow_dirty", Boolean, nullable=False),
+    Column("checks", DOCUMENT, nullable=False),
+    Column("max_concurrent", Integer),
+    Column("status", Text, nullable=False),
+    # False once it vanished from the configuration: it starts nothing new and is never deleted.
+    Column("declared", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    _one_of("workspace", WorkspaceKind),
+    CheckConstraint("status IN ('active', 'paused', 'archived')", name="status"),
+)
+
+agent = Table(
+    "agent",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text),
+    Column("role", Text, nullable=False),
+    Column("approval", Text, nullable=False),
+    Column("max_concurrent", Integer, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("declared", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    _one_of("approval", Approval),
+)
+
+assignment = Table(
+    "assignment",
+    metadata,
+    Column("agent_id", ID, ForeignKey("agent.id"), primary_key=True),
+    Column("project_id", ID, ForeignKey("project.id"), primary_key=True),
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
+    # NULL: any agent of the project.
+    Column("agent_id", ID, ForeignKey("agent.id")),
+    Column("parent_id", ID, ForeignKey("task.id")),
+    Column("kind", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("acceptance", DOCUMENT, nullable=False),
+    Column("checks", DOCUMENT, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("wait_reason", Text),
+    Column("status_reason", Text),
+    Column("branch", Text),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("infra_requeues", Integer, nullable=False),
+    Column("not_before", Instant),
+    Column("handoff", Text),
+    Column("progress", Integer, nullable=False),
+    Column("result", DOCUMENT, nullable=False),
+    # Grows with every claim and take-over; a run whose own number is lower no longer counts.
+    Column("fence", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    _one_of("kind", TaskKind),
+    _one_of("status", TaskStatus),
+    _one_of("wait_reason", WaitReason),
+    CheckConstraint("(wait_reason IS NOT NULL) = (status = 'waiting')", name="waits_for_something"),
+    Index(
+        "ix_task_queue",
+        "project_id",
+        "agent_id",
+        sqlite_where=text("status = 'queued'"),
+        postgresql_where=text("status = 'queued'"),
+    ),
+    Index("ix_task_parent_id", "parent_id"),
+    Index("ix_task_created_at", "created_at", "id"),
+)
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("task_id", ID, ForeignKey("task.id")),
+    Column("agent_id", ID, ForeignKey("agent.id"), nullable=False),
+    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("outcome", Text),
+    Column("reason", Text),
+    Column("verification", Text),
+    Column("fence", BigInteger, nullable=False),
+    Column("coordinator_id", ID, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    # Of the run's token; NULL once the run is over: the token dies with it.
+    Column("token_sha256", Text),
+    Column("shim", DOCUMENT),
+    Column("host_id", Text),
+    Column("workspace", Text),
+    Column("branch", Text),
+    Column("base_commit", Text),
+    Column("sealed_commit", Text),
+    Column("pushed", Boolean),
+    Column("log_path", Text),
+    Column("log", DOCUMENT),
+    Column("argv_masked", DOCUMENT),
+    Column("stage", Text),
+    Column("activity", Text),
+    Column("provider_session_id", Text),
+    Column("usage", DOCUMENT),
+    Column("checks", DOCUMENT),
+    Column("hello_at", Instant),
+    Column("authenticated_at", Instant),
+    Column("reported_result", Text),
+    Column("reported_summary", Text),
+    Column("reported_at", Instant),
+    Column("stop_reason", Text),
+    Column("stop_requested_at", Instant),
+    Column("exit_code", Integer),
+    Column("signal", Integer),
+    Column("error", Text),
+    Column("cpu_seconds", Float),
+    Column("peak_rss", BigInteger),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    _one_of("purpose", Purpose),
+    _one_of("phase", RunPhase),
+    _one_of("outcome", RunOutcome),
+    _one_of("verification", Verification),
+    CheckConstraint("(outcome IS NOT NULL) = (phase = 'ended')", name="outcome_at_the_end"),
+    CheckConstraint("purpose <> 'task' OR task_id IS NOT NULL", name="task_of_task_runs"),
+    Index(
+        "uq_run_live_task",
+        "task_id",
+        unique=True,
+        sqlite_where=text("phase <> 'ended'"),
+        postgresql_where=text("phase <> 'ended'"),
+    ),
+    Index(
+        "uq_run_live_slot",
+        "agent_id",
+        "project_id",
+        "purpose",
+        "slot",
+        unique=True,
+        sqlite_where=text("phase <> 'ended'"),
+        postgresql_where=text("phase <> 'ended'"),
+    ),
+    Index(
+        "uq_run_token_sha256",
+        "token_sha256",
+        unique=True,
+        sqlite_where=text("token_sha256 IS NOT NULL"),
+        postgresql_where=text("token_sha256 IS NOT NULL"),
+    ),
+    Index("ix_run_task_id", "task_id"),
+    Index("ix_run_created_at", "created_at", "id"),
+)
+
+coordinator = Table(
+    "coordinator",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("host_id", Text),
+    Column("epoch", BigInteger, nullable=False),
+    Column("first_seen", Instant, nullable=False),
+    Column("last_seen", Instant, nullable=False),
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("run_id", ID, ForeignKey("run.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("received_at", Instant, nullable=False),
+    Column("answer", DOCUMENT, nullable=False),
+)
+
+call_effect = Table(
+    "call_effect",
+    metadata,
+    Column("run_id", ID, ForeignKey("run.id"), primary_key=True),
+    Column("nonce", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("params_digest", Text, nullable=False),
+    Column("effect_kind", Text, nullable=False),
+    Column("effect_id", Text),
+    Column("answer", DOCUMENT),
+    Column("created_at", Instant, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    # Given by us, without gaps: a database's own counter skips what was rolled back.
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=False),
+    Column("ts", Instant, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("project_id", ID),
+    Column("task_id", ID),
+    Column("run_id", ID),
+    Column("agent_id", ID),
+    Column("data", DOCUMENT, nullable=False),
+    Index("ix_event_task_id", "task_id", "seq"),
+)

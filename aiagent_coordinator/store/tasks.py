@@ -1,0 +1,252 @@
+"""Tasks on the board: made, found, and moved along the transition table."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, tuple_
+
+from aiagent_coordinator import ids
+from aiagent_coordinator.errors import (
+    NotFoundError,
+    ValidationError,
+)
+from aiagent_coordinator.store import projects, runs, tables
+from aiagent_coordinator.store.find import find_id
+from aiagent_coordinator.store.rows import checks_document, task_of
+from aiagent_coordinator.store.transitions import (
+    emit_task,
+    move_data,
+    set_progress,
+    set_status,
+)
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import (
+    TERMINAL,
+    Check,
+    Task,
+    TaskKind,
+    TaskStatus,
+    check_transition,
+)
+
+__all__ = [
+    "NewTask",
+    "TaskFilter",
+    "cancel_task",
+    "create_task",
+    "find_task",
+    "get_task",
+    "list_tasks",
+    "lock_task",
+    "set_progress",
+    "set_status",
+]
+
+_task = tables.task
+_ONE = select(_task).where(_task.c.id == bindparam("which"))
+_LOCK = _ONE.with_for_update()
+_TASK_FIELDS = frozenset(field.name for field in fields(Task))
+
+#: One line in lists, branch names and commit messages.
+TITLE_CHARS = 500
+DESCRIPTION_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """What a person or an agent says about a task that is to be made."""
+
+    project_id: str
+    title: str
+    agent_id: str | None = None
+    description: str = ""
+    parent_id: str | None = None
+    kind: TaskKind = TaskKind.WORK
+    status: TaskStatus = TaskStatus.QUEUED
+    priority: int = 0
+    acceptance: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    branch: str | None = None
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True)
+class TaskFilter:
+    """Which tasks; all that is None or empty does not matter."""
+
+    project_id: str | None = None
+    agent_id: str | None = None
+    parent_id: str | None = None
+    statuses: tuple[TaskStatus, ...] = ()
+
+
+def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
+    """Put a task on the board (T1).
+
+    Raises:
+        ValidationError: a text is too long or the agent does not work in the project.
+        NotFoundError: there is no such project, agent or parent.
+    """
+    check_transition("T1", None, new.status, kind=new.kind)
+    _check_place(unit, new)
+    task = Task(
+        id=ids.new_id("tsk"),
+        project_id=new.project_id,
+        agent_id=new.agent_id,
+        title=_title(new.title),
+        description=_description(new.description),
+        status=new.status,
+        created_at=unit.now,
+        updated_at=unit.now,
+        kind=new.kind,
+        parent_id=new.parent_id,
+        priority=new.priority,
+        acceptance=new.acceptance,
+        checks=new.checks,
+        branch=new.branch,
+        max_attempts=new.max_attempts,
+    )
+    columns = {name: getattr(task, name) for name in _TASK_FIELDS}
+    columns |= {
+        "acceptance": list(task.acceptance),
+        "checks": checks_document(task.checks),
+        "fence": 0,
+    }
+    unit.conn.execute(insert(_task).values(columns))
+    emit_task(unit, task, "task.created", actor=actor, data={"title": task.title})
+    emit_task(unit, task, "task.status", actor=actor, data=move_data("T1", None, task.status))
+    return task
+
+
+def _check_place(unit: Unit, new: NewTask) -> None:
+    projects.get_project(unit, new.project_id)
+    if new.max_attempts < 1:
+        raise ValidationError("a task needs at least one attempt", key="max_attempts")
+    if new.parent_id is not None:
+        get_task(unit, new.parent_id)
+    if new.agent_id is None:
+        return
+    projects.get_agent(unit, new.agent_id)
+    if not projects.is_assigned(unit, new.agent_id, new.project_id):
+        raise ValidationError(
+            f"agent {new.agent_id} does not work in project {new.project_id}",
+            hint="add it to the project's agents",
+            key="agent_id",
+        )
+
+
+def _title(text: str) -> str:
+    title = unicodedata.normalize("NFC", text).strip()
+    if not 1 <= len(title) <= TITLE_CHARS or not title.isprintable():
+        raise ValidationError(
+            f"a title has 1 to {TITLE_CHARS} printable characters on one line", key="title"
+        )
+    return title
+
+
+def _description(text: str) -> str:
+    description = unicodedata.normalize("NFC", text)
+    try:
+        size = len(description.encode())
+    except UnicodeEncodeError:
+        raise ValidationError("a description is UTF-8 text", key="description") from None
+    if size > DESCRIPTION_BYTES or "\0" in description:
+        raise ValidationError(
+            f"a description has at most {DESCRIPTION_BYTES} bytes and no NUL", key="description"
+        )
+    return description
+
+
+def get_task(unit: Unit, task_id: str) -> Task:
+    """One task.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = unit.conn.execute(_ONE, {"which": task_id}).mappings().first()
+    if row is None:
+        raise NotFoundError(f"there is no task {task_id}", task_id=task_id)
+    return task_of(row)
+
+
+def lock_task(unit: Unit, task_id: str) -> Task:
+    """The task as it is until this unit ends. Tasks are locked before their runs, always.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = unit.conn.execute(_LOCK, {"which": task_id}).mappings().first()
+    if row is None:
+        raise NotFoundError(f"there is no task {task_id}", task_id=task_id)
+    return task_of(row)
+
+
+def find_task(unit: Unit, text: str) -> Task:
+    """The task a person means: its id, or the beginning of it, with or without `tsk_`.
+
+    Raises:
+        NotFoundError: none begins so.
+        ConflictError: several do; they are listed.
+    """
+    return get_task(unit, find_id(unit, _task, "tsk", text))
+
+
+def list_tasks(
+    unit: Unit, which: TaskFilter | None = None, *, limit: int = 100, after: str | None = None
+) -> list[Task]:
+    """Tasks, oldest first; `after` is the last task id of the page before."""
+    which = which or TaskFilter()
+    query = select(_task).order_by(_task.c.created_at, _task.c.id).limit(limit)
+    for name in ("project_id", "agent_id", "parent_id"):
+        value = getattr(which, name)
+        if value is not None:
+            query = query.where(_task.c[name] == value)
+    if which.statuses:
+        query = query.where(_task.c.status.in_(which.statuses))
+    if after is not None:
+        last = get_task(unit, after)
+        place = tuple_(_task.c.created_at, _task.c.id)
+        query = query.where(place > tuple_(last.created_at, last.id, types=_place_types()))
+    return [task_of(row) for row in unit.conn.execute(query).mappings()]
+
+
+def _place_types() -> list[Any]:
+    return [_task.c.created_at.type, _task.c.id.type]
+
+
+def cancel_task(unit: Unit, task_id: str, *, actor: str) -> Task:
+    """Cancel a task and its open descendants (T17), and ask for their runs to be stopped.
+
+    Cancelling a cancelled task again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such task.
+        TransitionError: it is already over.
+    """
+    task = lock_task(unit, task_id)
+    if task.status is not TaskStatus.CANCELLED:
+        task = _cancel_one(unit, task, actor)
+    parents = [task_id]
+    while parents:
+        children = unit.conn.execute(
+            select(_task).where(_task.c.parent_id.in_(parents)).with_for_update()
+        )
+        below = [task_of(row) for row in children.mappings().all()]
+        for child in below:
+            if child.status not in TERMINAL:
+                _cancel_one(unit, child, actor)
+        parents = [child.id for child in below]
+    return task
+
+
+def _cancel_one(unit: Unit, task: Task, actor: str) -> Task:
+    cancelled = set_status(
+        unit, task, "T17", TaskStatus.CANCELLED, actor=actor, status_reason="cancelled"
+    )
+    live = runs.live_run_of(unit, task.id)
+    if live is not None:
+        runs.request_stop(unit, live.id, "cancelled", actor=actor)
+    return cancelled

@@ -1,0 +1,138 @@
+"""Moving a task along the transition table: conditional, and with its event in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+
+from sqlalchemy import bindparam, update
+
+from aiagent_coordinator.errors import ConflictError, TransitionError, ValidationError
+from aiagent_coordinator.store import tables
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus, WaitReason, check_transition
+
+_task = tables.task
+_MOVE = update(_task).where(
+    _task.c.id == bindparam("which"),
+    _task.c.status == bindparam("old_status"),
+    _task.c.version == bindparam("old_version"),
+)
+_TASK_FIELDS = frozenset(field.name for field in fields(Task))
+
+
+def set_status(
+    unit: Unit,
+    task: Task,
+    transition: str,
+    target: TaskStatus,
+    *,
+    actor: str,
+    wait_reason: WaitReason | None = None,
+    status_reason: str | None = None,
+    run_id: str | None = None,
+    **columns: object,
+) -> Task:
+    """Move a task along one row of the transition table, and say so in the same transaction.
+
+    Args:
+        unit: The unit of work.
+        task: The task as it was read; a change since then refuses.
+        transition: The row's name, T1 to T24.
+        target: The new status.
+        actor: Who does it.
+        wait_reason: What a waiting task waits for.
+        status_reason: Why, in one word of the closed list or the agent's own; replaces the old one.
+        run_id: The run it came from.
+        **columns: What else changes with it.
+
+    Raises:
+        TransitionError: no row allows it.
+        ConflictError: the task changed since it was read.
+    """
+    check_transition(
+        transition,
+        task.status,
+        target,
+        source_wait_reason=task.wait_reason,
+        wait_reason=wait_reason,
+        kind=task.kind,
+    )
+    columns |= {
+        "status": target,
+        "wait_reason": wait_reason,
+        "status_reason": status_reason,
+        "version": task.version + 1,
+        "updated_at": unit.now,
+        "ended_at": unit.now if target in TERMINAL else None,
+    }
+    expected = {"which": task.id, "old_status": task.status, "old_version": task.version}
+    changed = unit.conn.execute(_MOVE, {**expected, **columns})
+    if changed.rowcount != 1:
+        raise ConflictError(f"task {task.id} changed meanwhile", task_id=task.id)
+    moved = move_data(transition, task.status, target, status_reason)
+    emit_task(unit, task, "task.status", actor=actor, run_id=run_id, data=moved)
+    return replace(task, **{key: columns[key] for key in columns.keys() & _TASK_FIELDS})
+
+
+def set_progress(
+    unit: Unit,
+    task: Task,
+    progress: int,
+    *,
+    actor: str,
+    message: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Note how far a running task is, 0 to 100.
+
+    Raises:
+        ValidationError: it is not between 0 and 100.
+        TransitionError: the task does not run.
+    """
+    if not 0 <= progress <= 100:
+        raise ValidationError("progress is between 0 and 100", key="progress")
+    # The version stays: progress never stands in the way of a change of status.
+    changed = unit.conn.execute(
+        update(_task)
+        .where(_task.c.id == task.id, _task.c.status == TaskStatus.RUNNING)
+        .values(progress=progress, updated_at=unit.now)
+    )
+    if not changed.rowcount:
+        raise TransitionError(f"task {task.id} does not run; it makes no progress")
+    said = {"progress": progress, "message": message}
+    emit_task(unit, task, "task.progress", actor=actor, run_id=run_id, data=said)
+
+
+def move_data(
+    transition: str, source: TaskStatus | None, target: TaskStatus, reason: str | None = None
+) -> dict[str, object]:
+    """What a `task.status` event carries."""
+    return {
+        "transition": transition,
+        "from": source.value if source else None,
+        "to": target.value,
+        "reason": reason,
+    }
+
+
+def emit_task(
+    unit: Unit,
+    task: Task,
+    action: str,
+    *,
+    actor: str,
+    data: Mapping[str, object],
+    run_id: str | None = None,
+) -> None:
+    """Say that something happened to a task; see `Unit.emit`."""
+    unit.emit(
+        action,
+        actor=actor,
+        project_id=task.project_id,
+        task_id=task.id,
+        run_id=run_id,
+        agent_id=task.agent_id,
+        refusal=False,
+        **data,
+    )

@@ -1,0 +1,73 @@
+"""Who owns a state directory: an flock held for life, and beside it a note that names the holder.
+
+The lock, never the pid, says whether somebody lives; the note tells people whom to ask.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from typing import Any, cast
+
+from aiagent_coordinator.errors import AlreadyRunningError
+from aiagent_coordinator.wire.process import boot_id, start_ticks
+
+
+def take(path: str, *, role: str, **facts: object) -> int:
+    """Take the lock and write who holds it; the returned descriptor holds it until it is closed.
+
+    The file stays when the holder is gone: removing it would let two holders lock two files.
+
+    Raises:
+        AlreadyRunningError: somebody else holds it; the message names the pid.
+        OSError: the file cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        holder = read(path) or {}
+        pid = holder.get("pid", "unknown")
+        raise AlreadyRunningError(
+            f"process {pid} already runs the {role} of {os.path.dirname(path)}",
+            hint="stop it with: aiagent-coordinator stop",
+            pid=pid,
+        ) from None
+    note = {
+        "pid": os.getpid(),
+        "start_ticks": start_ticks(os.getpid()),
+        "boot_id": boot_id(),
+        "role": role,
+        **facts,
+    }
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(note).encode() + b"\n", 0)
+    return descriptor
+
+
+def read(path: str) -> dict[str, Any] | None:
+    """Who wrote the lock file last, alive or not; None when there is no readable note."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            note: object = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return cast("dict[str, Any]", note) if isinstance(note, dict) else None
+
+
+def is_held(path: str) -> bool:
+    """Whether somebody holds the lock now. Never takes it from a starting process for good."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # A shared probe: two probes at once do not take each other for the holder.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,40 @@
+"""Names on the wire that both sides must agree on. Standard library only."""
+
+from __future__ import annotations
+
+#: Raised when an older side could no longer work with a newer one.
+PROTOCOL_VERSION = 1
+#: Sent and echoed under `capabilities.experimental` of `initialize`: how our programs recognise each other.
+CAPABILITY = "dev.aiagent-coordinator/1"
+#: First frame of our own clients: a notification whose params say who calls; see `hello` builders below.
+HELLO = "notifications/dev.aiagent-coordinator/hello"
+#: Updated when what should run may have changed.
+ACTIONS_URI = "coord://actions"
+#: One JSON-RPC message per line, at most this many bytes, newline included.
+MAX_FRAME_BYTES = 16 * 1024 * 1024
+#: The revision our own clients speak: a handshake, live subscriptions.
+MCP_REVISION = "2025-11-25"
+
+
+def runs_uri(coordinator_id: str) -> str:
+    """The resource that is updated when an agent of this coordinator said something."""
+    return f"coord://runs/{coordinator_id}"
+
+
+def hello_run(run_id: str, token: str, nonce: str, resend: list[int | str]) -> dict[str, object]:
+    """The hello of a run's bridge. `resend` names requests that were sent before and had no answer."""
+    return _hello({"run": run_id, "token": token, "nonce": nonce, "resend": resend})
+
+
+def hello_coordinator(token: str) -> dict[str, object]:
+    """The hello of a coordinator."""
+    return _hello({"coordinator_token": token})
+
+
+def hello_person(operator_key: str) -> dict[str, object]:
+    """The hello of a person's command."""
+    return _hello({"operator_key": operator_key})
+
+
+def _hello(params: dict[str, object]) -> dict[str, object]:
+    return {"jsonrpc": "2.0", "method": HELLO, "params": {"v": PROTOCOL_VERSION, **params}}

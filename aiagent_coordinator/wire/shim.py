@@ -1,0 +1,589 @@
+"""The parent of one command: starts it, writes down how it ended, leaves nothing of it behind.
+
+Run as `python -I -S shim.py DIRECTORY LOCK_FD` from a copy in the run directory. Knows nothing of
+coordinators: it outlives them. Standard library only; the lock stays held until the tree is gone.
+"""
+
+import os
+import select
+import sys
+import time
+
+TYPE_CHECKING = False  # typing's own constant would cost its import
+if TYPE_CHECKING:
+    import resource
+    import signal
+    from collections.abc import Callable
+    from typing import Any
+
+    make_scanner: Callable[[object], Callable[[str, int], tuple[Any, int]]] | None
+    encode_basestring_ascii: Callable[[str], str]
+else:
+    # The C halves: the public modules pull in enum and re, which doubles the start of a shim.
+    try:
+        import _signal as signal
+    except ImportError:
+        import signal
+    try:
+        from _json import encode_basestring_ascii, make_scanner
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+
+        make_scanner = None
+
+#: The whole exit record; its room is taken before anything starts, so a full disk cannot lose it.
+RECORD_BYTES = 4096
+#: What the coordinator writes as spec.json is far smaller; more is damage.
+SPEC_BYTES = 4 * 1024 * 1024
+#: Characters of an error in the record: twelve bytes each at worst, and it must fit.
+ERROR_CHARS = 300
+#: What a command left behind gets between TERM and KILL once it has ended by itself.
+LEFTOVER_SECONDS = 0.5
+#: Rows of `ticks` are at least this far apart.
+TICK_SECONDS = 0.25
+#: Without inotify a quiet command is looked at this often, after the first half minute.
+QUIET_SECONDS = 2.0
+BRISK_FOR_SECONDS = 30.0
+#: Rounds of KILL: quick at first, slow for what cannot die (another user's, or stuck in the kernel).
+KILL_AGAIN_SECONDS = (0.005, 1.0)
+# Numbers of prctl(2), then of inotify(7).
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+IN_MODIFY_ONCE = 0x80000002
+CREATE = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class NotStartedError(Exception):
+    """The command was not started; reason and text go into the record."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+def libc(name: str, *arguments: int | bytes) -> int:
+    """Call a function of the C library; -1 where there is no such thing."""
+    if not sys.platform.startswith("linux"):
+        return -1
+    try:
+        from _ctypes import call_function, dlopen, dlsym  # noqa: PLC0415 - Linux alone needs it
+
+        # None is this program itself; the stub does not know that it may be.
+        handle = dlopen(None, os.RTLD_NOW)  # pyright: ignore[reportArgumentType]
+        return call_function(dlsym(handle, name), arguments)
+    except (ImportError, OSError):
+        pass
+    try:
+        import ctypes  # noqa: PLC0415 - the public, slower way to the same
+
+        return getattr(ctypes.CDLL(None), name)(*arguments)
+    except (ImportError, OSError, AttributeError):
+        return -1
+
+
+def read_spec() -> "dict[str, Any]":
+    """Read spec.json. ValueError or OSError when it is not what a coordinator writes."""
+    with open("spec.json", "rb") as file:
+        text = file.read(SPEC_BYTES).decode()
+
+    class Context:
+        strict = True
+        object_hook = object_pairs_hook = None
+        parse_float = parse_constant = float
+        parse_int = int
+
+    try:
+        if make_scanner is not None:
+            return make_scanner(Context)(text, 0)[0]
+    except (StopIteration, SystemError):
+        pass  # the scanner alone cannot say what is wrong
+    import json  # noqa: PLC0415 - see the imports
+
+    return json.loads(text)
+
+
+def quote(text: str | None) -> str:
+    """Write a JSON string or null."""
+    return "null" if text is None else encode_basestring_ascii(text)
+
+
+def say(error: OSError) -> str:
+    """One line about an error of the system."""
+    return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+
+
+def stat_fields(pid: int | str) -> list[bytes]:
+    """What follows the name in /proc/PID/stat: state, parent, … start ticks at 19. Empty: no such."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def identity(pid: int) -> str:
+    """The members that tell a process from a later one with its number."""
+    fields = stat_fields(pid)
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot = file.read().strip().decode()
+    except OSError:
+        boot = ""
+    ticks = int(fields[19]) if len(fields) > 19 else 0
+    return f'"v": 1, "pid": {pid}, "start_ticks": {ticks}, "boot_id": "{boot}"'
+
+
+def open_plain(name: str, flags: int) -> int:
+    """Open a plain file of the run directory, never through a link, never blocking on a FIFO."""
+    descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    if os.fstat(descriptor).st_mode & 0o170000 != 0o100000:
+        os.close(descriptor)
+        raise NotStartedError("spawn_failed", f"{name}: not a plain file")
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def clean_environment() -> dict[bytes, bytes]:
+    """The environment this process was given: Python adds LC_CTYPE to its own copy in the C locale."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = [entry.partition(b"=") for entry in file.read().split(b"\0")]
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, equals, value in entries if name and equals}
+
+
+class Ticks:
+    """Rows of (wall ns, monotonic ns, size of out, size of err), written when a size has changed."""
+
+    def __init__(self, out: int, err: int) -> None:
+        self.streams = (out, err)
+        self.file = open_plain("ticks", os.O_RDWR | os.O_CREAT)
+        self.offset = os.fstat(self.file).st_size // 32 * 32
+        self.sizes = (0, 0)
+        self.brisk_until = time.monotonic() + BRISK_FOR_SECONDS
+        #: When to look next; None while inotify will tell.
+        self.due: float | None = 0.0
+        self.notify = libc("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def measure(self) -> tuple[int, int]:
+        """The sizes of out and err now."""
+        return (os.fstat(self.streams[0]).st_size, os.fstat(self.streams[1]).st_size)
+
+    def write(self, sizes: tuple[int, int]) -> None:
+        """Append one row. A full disk costs rows, never their alignment."""
+        self.sizes = sizes
+        numbers = (time.time_ns(), time.monotonic_ns(), *sizes)
+        row = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
+        try:
+            if os.pwrite(self.file, row, self.offset) == len(row):
+                self.offset += len(row)
+        except OSError:
+            pass
+
+    def look(self, now: float) -> None:
+        """Write a row if there is news, and settle when to look again."""
+        sizes = self.measure()
+        if sizes == self.sizes and self.arm():
+            # What was written before the watch was set has no event.
+            self.due = None
+            sizes = self.measure()
+        if sizes != self.sizes:
+            self.write(sizes)
+            self.due = now + TICK_SECONDS
+        elif self.due is not None:
+            self.due = now + (TICK_SECONDS if now < self.brisk_until else QUIET_SECONDS)
+
+    def arm(self) -> bool:
+        """Ask for one event per stream: a busy command pays for one, not for every write."""
+        if self.notify < 0:
+            return False
+        paths = [b"/proc/self/fd/%d" % stream for stream in self.streams]
+        return all(
+            libc("inotify_add_watch", self.notify, path, IN_MODIFY_ONCE) >= 0 for path in paths
+        )
+
+    def wake(self) -> None:
+        """Take the events; what they mean is that it is time to look."""
+        try:
+            while os.read(self.notify, 65536):
+                pass
+        except OSError:
+            pass
+        self.due = 0.0
+
+
+class Tree:
+    """The command and everything it started."""
+
+    def __init__(self) -> None:
+        reaping = libc("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        #: False: orphans escape to init, and only the command's own group can be reached.
+        self.is_whole = reaping and os.path.isdir("/proc/self/task")
+        self.main = 0
+        self.is_gone = False
+        #: Status and usage of the main process once it has ended.
+        self.ended: tuple[int, resource.struct_rusage] | None = None
+
+    def reap(self) -> None:
+        """Take every ended child; notes the main one's end, and when there are no more."""
+        try:
+            while True:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid == self.main:
+                    self.ended = (status, usage)
+        except ChildProcessError:
+            self.is_gone = self.is_whole or not self.has_group()
+
+    def has_group(self) -> bool:
+        """Whether the command's own group has members."""
+        try:
+            os.killpg(self.main, 0)
+        except OSError:
+            return False  # macOS says EPERM when only zombies are left
+        return True
+
+    def signal(self, number: int) -> None:
+        """Signal every process of the tree that is there now."""
+        if not self.is_whole:
+            attempt(os.killpg, self.main, number)
+            return
+        parents = [os.getpid()]
+        for parent in parents:
+            for child in children_of(parent):
+                parents.append(child)
+                send(child, parent, number)
+
+
+def children_of(pid: int) -> list[int]:
+    """The children of a process: of all its threads, as the kernel lists them, else by a scan."""
+    try:
+        found: list[int] = []
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except FileNotFoundError:
+        if os.path.exists(f"/proc/self/task/{os.getpid()}/children"):
+            return []
+        wanted = b"%d" % pid
+        everyone = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [one for one in everyone if stat_fields(one)[1:2] == [wanted]]
+    except OSError:
+        return []
+    return found
+
+
+def send(pid: int, parent: int, number: int) -> None:
+    """Signal a process if it still is that parent's child: a number may have gone to a stranger."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (OSError, AttributeError):
+        handle = -1
+    try:
+        if stat_fields(pid)[1:2] != [b"%d" % parent]:
+            return
+        if handle < 0:
+            os.kill(pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    except OSError:
+        pass
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+class Shim:
+    """One command from gate to sweep."""
+
+    def __init__(self) -> None:
+        self.record_file = reserve_record()
+        self.tree = Tree()
+        self.started_at: int | None = None
+        self.stop: str | None = None
+        #: When to send KILL (again); None while nothing is to die.
+        self.kill_at: float | None = None
+        self.kill_pause = KILL_AGAIN_SECONDS[0]
+        self.err = -1
+        self.ticks: Ticks | None = None
+
+    def run(self) -> None:
+        """Do everything; returns when the lock may go."""
+        try:
+            self.prepare()
+            self.pass_gate()
+            self.start()
+        except NotStartedError as error:
+            self.give_up(error)
+            return
+        except Exception as error:
+            if self.tree.main:
+                raise  # the command runs: dying with it is `lost`, a record would be a lie
+            text = say(error) if isinstance(error, OSError) else f"spec.json: {error!r}"
+            self.give_up(NotStartedError("spawn_failed", text))
+            return
+        self.watch()
+
+    def prepare(self) -> None:
+        """Open what the command needs, so that what is wrong shows before the gate."""
+        self.wakeup = listen_to_signals()
+        append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self.err = open_plain("err", append)
+        spec = read_spec()
+        if spec["format"] != 1:
+            raise NotStartedError("spawn_failed", "spec.json: written by another version")
+        self.argv: list[bytes] = [part.encode("utf-8", "surrogateescape") for part in spec["argv"]]
+        if not self.argv or not os.path.isabs(self.argv[0]):
+            raise NotStartedError("spawn_failed", "the command is no absolute path")
+        self.cwd: bytes = spec["cwd"].encode("utf-8", "surrogateescape")
+        self.gate: float | None = spec["gate_seconds"]
+        self.grace = float(spec["grace_seconds"])
+        self.kills_leftovers: bool = spec["kill_leftovers"]
+        out = open_plain("out", append)
+        if spec["stdin"] == "prompt":
+            stdin = open_plain("prompt", os.O_RDONLY)
+        else:
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.streams = (stdin, out, self.err)
+        self.ticks = Ticks(out, self.err)
+        # Open for both: without readers a coordinator could not say anything, without writers we would spin.
+        self.ctl = os.open("ctl", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if os.fstat(self.ctl).st_mode & 0o170000 != 0o010000:
+            raise NotStartedError("spawn_failed", "ctl: not a FIFO")
+
+    def hear(self, timeout: float | None, *others: int) -> tuple[bytes, list[int]]:
+        """Wait for words of the coordinator (a TERM of ours is a T), ended children, or others."""
+        ready, _, _ = select.select((self.wakeup, self.ctl, *others), (), (), timeout)
+        words = b""
+        if self.wakeup in ready and signal.SIGTERM in drain(self.wakeup):
+            words += b"T"
+        if self.ctl in ready:
+            words += drain(self.ctl)
+        return words, ready
+
+    def pass_gate(self) -> None:
+        """Wait until the coordinator has told the server of this run; without a gate only look."""
+        deadline = time.monotonic() + (self.gate or 0.0)
+        while True:
+            words, _ = self.hear(max(0.0, deadline - time.monotonic()))
+            for stop in ("K", "T"):
+                if stop.encode() in words:
+                    self.stop = stop
+                    raise NotStartedError("not_started", "stopped before it started")
+            if self.gate is None or b"G" in words:
+                return
+            if time.monotonic() >= deadline:
+                raise NotStartedError("not_started", f"nobody said go within {self.gate:g} s")
+
+    def start(self) -> None:
+        """Fork and exec. From here on until the record, whoever finds the lock free says `lost`."""
+        environment = clean_environment()
+        marker = os.open("started.tmp", os.O_WRONLY | os.O_TRUNC | CREATE, 0o600)
+        reader, writer = os.pipe()
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            raise NotStartedError("spawn_failed", f"fork: {error.strerror}") from None
+        if pid == 0:
+            self.become(environment, writer, parent)
+        self.tree.main = pid
+        os.close(writer)
+        with open(reader, "rb") as answer:
+            trouble = answer.read()
+        if trouble:
+            os.waitpid(pid, 0)
+            raise NotStartedError("spawn_failed", trouble.decode("utf-8", "replace"))
+        self.started_at = time.time_ns()
+        # Should these fail, the marker alone says that it was started.
+        attempt(os.write, marker, f'{{{identity(pid)}, "at_ns": {self.started_at}}}\n'.encode())
+        attempt(os.rename, "started.tmp", "started")
+        os.close(marker)
+
+    def become(self, environment: dict[bytes, bytes], writer: int, parent: int) -> None:
+        """Turn this child into the command. Never returns."""
+        what = b"cannot start"
+        try:
+            os.setsid()
+            if self.tree.is_whole:
+                libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                if os.getppid() != parent:
+                    os._exit(127)
+            for number in range(1, signal.NSIG):
+                try:
+                    signal.signal(number, signal.SIG_DFL)
+                except (OSError, ValueError):
+                    pass
+            for target, source in enumerate(self.streams):
+                os.dup2(source, target)
+            what = b"working directory " + self.cwd
+            os.chdir(self.cwd)
+            what = b"cannot start " + self.argv[0]
+            os.execve(self.argv[0], self.argv, environment)  # noqa: S606 - that is its job
+        except OSError as error:
+            detail = error.strerror or repr(error)
+            if what.endswith(self.argv[0]) and isinstance(error, FileNotFoundError):
+                detail += " (its interpreter)" if os.path.exists(self.argv[0]) else ""
+            os.write(writer, what + b": " + detail.encode())
+        except BaseException as error:  # noqa: BLE001 - nothing may unwind into the parent's code
+            os.write(writer, what + b": " + repr(error).encode("utf-8", "replace"))
+        os._exit(127)
+
+    def watch(self) -> None:
+        """Until the tree is gone: tick, listen, kill; write the record when the main process ends."""
+        assert self.ticks is not None  # noqa: S101 - prepare() made it
+        recorded = False
+        while not (recorded and (self.tree.is_gone or self.kill_at is None)):
+            now = time.monotonic()
+            if self.ticks.due is not None and now >= self.ticks.due:
+                self.ticks.look(now)
+            due = [when for when in (self.ticks.due, self.kill_at) if when is not None]
+            timeout = max(0.0, min(due) - now) if due else None
+            notify = () if self.ticks.due is not None else (self.ticks.notify,)
+            words, ready = self.hear(timeout, *notify)
+            if notify and notify[0] in ready:
+                self.ticks.wake()
+            # Children first: a stop that comes after the end did not cause it.
+            self.tree.reap()
+            if self.tree.ended and not recorded:
+                recorded = True
+                self.finish()
+            self.obey(words)
+        self.ticks.write(self.ticks.measure())
+
+    def obey(self, words: bytes) -> None:
+        """T: TERM, then KILL after the grace. K: KILL now. Repeating them changes nothing."""
+        now = time.monotonic()
+        if b"K" in words:
+            self.stop = "K"
+            self.kill_at = now
+        elif b"T" in words and self.stop is None and self.kill_at is None:
+            self.stop = "T"
+            self.kill_at = now + self.grace
+            self.ask_to_end()
+        if self.kill_at is not None and now >= self.kill_at:
+            self.tree.signal(signal.SIGKILL)
+            self.kill_at = now + self.kill_pause
+            self.kill_pause = min(self.kill_pause * 1.5, KILL_AGAIN_SECONDS[1])
+
+    def ask_to_end(self) -> None:
+        """TERM to all that is there."""
+        self.tree.signal(signal.SIGTERM)
+        self.tree.signal(signal.SIGCONT)  # a stopped process hears TERM only when it continues
+
+    def finish(self) -> None:
+        """The main process has ended: write the record, then see to what it left behind."""
+        assert self.ticks is not None  # noqa: S101 - prepare() made it
+        if self.tree.ended is None:
+            return
+        status, usage = self.tree.ended
+        if self.ticks.measure() != self.ticks.sizes:
+            self.ticks.write(self.ticks.measure())
+        reason = {None: None, "T": "stopped", "K": "killed"}[self.stop]
+        self.write_record(reason, None, status, usage)
+        if self.kill_at is None and self.kills_leftovers:
+            self.kill_at = time.monotonic() + LEFTOVER_SECONDS
+            if not self.tree.is_gone:
+                self.ask_to_end()
+
+    def give_up(self, error: NotStartedError) -> None:
+        """Record why nothing was started, and say it where people look."""
+        if self.err >= 0:
+            attempt(
+                os.write, self.err, f"aiagent-coordinator: {error}\n".encode("utf-8", "replace")
+            )
+        if self.ticks:
+            self.ticks.write(self.ticks.measure())
+        attempt(os.unlink, "started.tmp")
+        self.write_record(error.reason, str(error)[:ERROR_CHARS])
+
+    def write_record(
+        self,
+        reason: str | None,
+        error: str | None,
+        status: int | None = None,
+        usage: "resource.struct_rusage | None" = None,
+    ) -> None:
+        """Write the record in place, make it durable, give it its name. Each step may fail alone."""
+        code = os.waitstatus_to_exitcode(status) if status is not None else None
+        rss = usage.ru_maxrss if usage else 0
+        members = {
+            "v": 1,
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "started_at_ns": self.started_at,
+            "ended_at_ns": time.time_ns(),
+            "cpu_seconds": usage.ru_utime + usage.ru_stime if usage else 0.0,
+            "max_rss_kib": rss // 1024 if sys.platform == "darwin" else rss,
+        }
+        texts = {"reason": reason, "error": error, "stop": self.stop}
+        parts = [
+            f'"{name}": {"null" if value is None else value}' for name, value in members.items()
+        ]
+        parts += [f'"{name}": {quote(text)}' for name, text in texts.items()]
+        line = ("{" + ", ".join(parts) + "}").encode().ljust(RECORD_BYTES - 1) + b"\n"
+        # What fails is made up for: the reader falls back to exit.tmp, then to `lost`.
+        attempt(os.pwrite, self.record_file, line, 0)
+        attempt(os.fsync, self.record_file)
+        attempt(os.rename, "exit.tmp", "exit")
+
+
+def attempt(step: "Callable[..., object]", *arguments: object) -> None:
+    """Do it if the system lets us."""
+    try:
+        step(*arguments)
+    except OSError:
+        pass
+
+
+def reserve_record() -> int:
+    """Take the room of the exit record."""
+    descriptor = open_plain("exit.tmp", os.O_RDWR | os.O_CREAT)
+    try:
+        os.posix_fallocate(descriptor, 0, RECORD_BYTES)
+    except (AttributeError, OSError):
+        os.pwrite(descriptor, bytes(RECORD_BYTES), 0)
+    return descriptor
+
+
+def drain(descriptor: int) -> bytes:
+    """Read what is there; nothing when somebody else took it."""
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:
+        return b""
+
+
+def note(_number: int, _frame: object) -> None:
+    """A handler: that there is one makes the signal write to the wakeup pipe."""
+
+
+def listen_to_signals() -> int:
+    """Turn TERM and CHLD into bytes to select on: a blocking wait would resume after its handler."""
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, note)
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return reader
+
+
+def main() -> None:
+    """Say who holds the lock, then look after the command."""
+    lock = int(sys.argv[2])
+    os.set_inheritable(lock, False)
+    os.pwrite(lock, f"{{{identity(os.getpid())}}}\n".encode(), 0)
+    os.chdir(sys.argv[1])
+    Shim().run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What an agent is told next: pure, state in, instruction out."""

@@ -1,0 +1,64 @@
+"""What every test may rely on: what the machine offers, and short paths for sockets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+@cache
+def _missing(need: str) -> str | None:
+    """Why this machine cannot run a test that needs the named thing; None when it can."""
+    if need == "root":
+        return None if os.geteuid() == 0 else "needs root"
+    if need == "mount":
+        return None if os.geteuid() == 0 and shutil.which("mount") else "needs root and mount"
+    if need == "postgres":
+        found = shutil.which("initdb") or sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        return None if found else "needs PostgreSQL's server programs"
+    if need in {"nc", "strace", "node"}:
+        return None if shutil.which(need) else f"needs {need}"
+    message = f"unknown need {need!r}"
+    raise ValueError(message)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            for need in marker.args:
+                reason = _missing(need)
+                if reason:
+                    item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests this machine could not run; where all can run, that is a failure."""
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    if skipped:
+        terminalreporter.write_line(f"{skipped} tests were skipped; the reasons stand above")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not os.environ.get("AIAGENT_TESTS_FORBID_SKIPS"):
+        return
+    if reporter.stats.get("skipped") and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """A folder with a short name: a socket's path holds about a hundred bytes."""
+    with tempfile.TemporaryDirectory(prefix="aac-") as name:
+        yield Path(name)

@@ -1,0 +1,105 @@
+"""What is generated is current, what is quick stays quick, what is said is in the catalogue."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import aiagent_coordinator
+from aiagent_coordinator import messages
+
+SOURCE = Path(aiagent_coordinator.__file__).parent
+REFERENCE = Path(__file__).parents[2] / "docs/reference"
+PATIENCE = 60.0
+HEAVY = ("pydantic", "anyio", "mcp", "sqlalchemy", "starlette", "rich", "yaml")
+
+
+def python(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=home,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def test_the_reference_pages_are_what_the_code_says(tmp_path: Path) -> None:
+    done = python(str(REFERENCE / "generate.py"), "--check", home=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",), ("task", "add", "--help"), ("status",), ("stop",), ("task", "list"), ("run", "list"),
+        ("task", "add", "--project", "p", "--title", "t"), ("demo", "--help"),
+    ],
+)  # fmt: skip
+def test_a_quick_command_imports_nothing_heavy(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code = (
+        "import sys\n"
+        "from aiagent_coordinator.__main__ import main\n"
+        "main(sys.argv[1:])\n"
+        f"print('heavy:', [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = python("-c", code, *words, home=tmp_path)
+    assert done.stderr.splitlines()[-1] == "heavy: []"
+
+
+@pytest.mark.parametrize("program", ["main", "agent_main"])
+def test_the_version_is_answered_before_anything_is_imported(tmp_path: Path, program: str) -> None:
+    code = (
+        "import sys\n"
+        f"from aiagent_coordinator.__main__ import {program}\n"
+        f"status = {program}(['--version'])\n"
+        "ours = sorted(name for name in sys.modules if name.startswith(('aiagent', 'click')))\n"
+        "print(status, *ours)\n"
+    )
+    version, loaded = python("-c", code, home=tmp_path).stdout.splitlines()
+    assert version.endswith(f" {aiagent_coordinator.__version__}")
+    assert loaded == "0 aiagent_coordinator aiagent_coordinator.__main__"
+
+
+def test_the_version_is_answered_beside_other_options_too(tmp_path: Path) -> None:
+    done = python("-m", "aiagent_coordinator", "--debug", "--version", home=tmp_path)
+    assert done.stdout == f"aiagent-coordinator {aiagent_coordinator.__version__}\n"
+
+
+def test_the_agents_command_says_what_it_is(tmp_path: Path) -> None:
+    code = "import sys; from aiagent_coordinator.__main__ import agent_main; sys.exit(agent_main())"
+    assert python("-c", code, "--help", home=tmp_path).returncode == 0
+    done = python("-c", code, "success", "--now", home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("aiagent 0.1.0")
+
+
+def test_every_sentence_shown_is_in_the_catalogue_and_every_one_there_is_shown() -> None:
+    used: set[str] = set()
+    patterns: list[str] = []
+    for file in (SOURCE / "cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) != "text" or not node.args:
+                continue
+            parts = (
+                [node.args[0].body, node.args[0].orelse]
+                if isinstance(node.args[0], ast.IfExp)
+                else [node.args[0]]
+            )
+            for part in parts:
+                if isinstance(part, ast.Constant):
+                    used.add(str(part.value))
+                elif isinstance(part, ast.JoinedStr) and isinstance(part.values[0], ast.Constant):
+                    patterns.append(str(part.values[0].value))
+    known = messages.keys()
+    assert used <= known
+    begun = {key for key in known if key.startswith(tuple(patterns))}
+    assert known == used | begun

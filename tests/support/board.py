@@ -1,0 +1,233 @@
+"""A real server on a real socket over a real store, and clients that send exactly what they are told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import SocketStream
+
+from aiagent_coordinator import ids
+from aiagent_coordinator.clock import SystemClock
+from aiagent_coordinator.events import Event
+from aiagent_coordinator.runs import Purpose, Run, ShimIdentity
+from aiagent_coordinator.server.app import Server, ServerSettings
+from aiagent_coordinator.server.sockets import bind_socket
+from aiagent_coordinator.store import claims, events, projects, reports, requests
+from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store import tasks as task_store
+from aiagent_coordinator.store.engine import Store, open_store
+from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent, Project, Task
+from aiagent_coordinator.wire import protocol
+
+T = TypeVar("T")
+#: How long anything may take here before the test fails.
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class Claimed:
+    """A run, and the token that only its agent has."""
+
+    run: Run
+    token: str
+    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def hello(self, *resend: int | str) -> dict[str, object]:
+        return protocol.hello_run(self.run.id, self.token, self.nonce, list(resend))
+
+
+class Board:
+    """The store and where the server listens."""
+
+    def __init__(self, store: Store, path: Path) -> None:
+        self.store = store
+        self.path = path
+        self.operator_key = secrets.token_hex(16)
+        self.coordinator_key = secrets.token_hex(16)
+        self.coordinator_id = ids.new_id("crd")
+
+    @property
+    def person(self) -> dict[str, object]:
+        return protocol.hello_person(self.operator_key)
+
+    @property
+    def coordinator(self) -> dict[str, object]:
+        return protocol.hello_coordinator(self.coordinator_key)
+
+    async def add_task(self, title: str = "Mend the fence", **more: Any) -> Task:
+        new = task_store.NewTask(project_id="garden", agent_id="ann", title=title, **more)
+        return await self.store.write(lambda unit: task_store.create_task(unit, new, "person"))
+
+    async def claim(self, title: str = "Mend the fence", **more: Any) -> Claimed:
+        """Put a task on the board and start its run, with everything but a process."""
+        await self.add_task(title, **more)
+        token = secrets.token_hex(32)
+        request = requests.ClaimRequest(
+            run_id=ids.new_run_id(),
+            coordinator_id=self.coordinator_id,
+            epoch=1,
+            agent_id="ann",
+            project_id="garden",
+            purpose=Purpose.TASK,
+            slot=secrets.randbelow(2**30),
+            token_sha256=hashlib.sha256(token.encode()).hexdigest(),
+        )
+        answer = await self.store.write(lambda unit: claims.claim_run(unit, request, 90))
+        assert answer.claimed, answer
+        return Claimed(await self.run(request.run_id), token)
+
+    async def started(self, run: Run, shim: ShimIdentity) -> None:
+        """Say which process is the shim of a run."""
+        report = requests.StartedReport(
+            run_id=run.id,
+            fence=run.fence,
+            seq=0,
+            host_id="here",
+            shim=shim,
+            workspace="/nowhere",
+            log_path="/nowhere/log",
+            argv_masked=("true",),
+        )
+        await self.store.write(lambda unit: reports.record_started(unit, report))
+
+    async def exited(self, run: Run) -> None:
+        """Say that the processes of a run are gone."""
+        report = requests.ExitReport(
+            run_id=run.id, fence=run.fence, seq=1, ended_at=SystemClock().now(), exit_code=0
+        )
+        await self.store.write(lambda unit: reports.record_exit(unit, report))
+
+    async def run(self, run_id: str) -> Run:
+        return await self.store.read(lambda unit: run_store.get_run(unit, run_id))
+
+    async def events(self) -> list[Event]:
+        def work(unit: Unit) -> list[Event]:
+            return events.list_events(unit, limit=10_000)
+
+        return await self.store.read(work)
+
+    async def count(self, action: str) -> int:
+        return sum(event.action == action for event in await self.events())
+
+
+@asynccontextmanager
+async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Board]:
+    """Serve a board with one project and one agent."""
+    async with open_store(sqlite_url(folder / "store.db"), clock=SystemClock()) as store:
+        board = Board(store, folder / "s")
+        await store.write(lambda unit: _declare(unit, folder))
+        async with hosting(board, **settings):
+            yield board
+
+
+@asynccontextmanager
+async def hosting(board: Board, **settings: Any) -> AsyncGenerator[Server]:
+    """One life of the server; the store goes on without it."""
+    server = Server(
+        board.store,
+        ServerSettings(board.operator_key, board.coordinator_key, **settings),
+        SystemClock(),
+    )
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(server.run, bind_socket(board.path))
+        yield server
+        tasks.cancel_scope.cancel()
+
+
+def _declare(unit: Unit, folder: Path) -> None:
+    projects.declare_project(unit, Project(id="garden", name="Garden", path=str(folder)))
+    agent = Agent(id="ann", name="Ann", provider="rehearsal", max_concurrent=100)
+    projects.declare_agent(unit, agent)
+    projects.assign(unit, "ann", "garden")
+
+
+def tool_call(request_id: int | str, tool_name: str, /, **arguments: Any) -> dict[str, Any]:
+    """The frame that calls a tool."""
+    params: dict[str, Any] = {"name": tool_name, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+
+
+class Raw:
+    """A client that skips every courtesy: lines out, lines in."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self.stream = stream
+        self._buffer = b""
+        self._last_id = 0
+        self.seen: list[dict[str, Any]] = []
+
+    async def send(self, *frames: object) -> None:
+        await self.stream.send(b"".join(json.dumps(frame).encode() + b"\n" for frame in frames))
+
+    async def line(self) -> dict[str, Any] | None:
+        """The next line; None at the end."""
+        with anyio.fail_after(PATIENCE_SECONDS):
+            while b"\n" not in self._buffer:
+                try:
+                    self._buffer += await self.stream.receive()
+                except (anyio.EndOfStream, anyio.BrokenResourceError):
+                    return None
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        frame: dict[str, Any] = json.loads(line)
+        self.seen.append(frame)
+        return frame
+
+    async def until(self, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        while True:
+            frame = await self.line()
+            assert frame is not None, "the connection ended"
+            if is_it(frame):
+                return frame
+
+    async def request(self, method: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask, and give the whole answer."""
+        self._last_id += 1
+        asked: dict[str, Any] = {"jsonrpc": "2.0", "id": self._last_id, "method": method}
+        if params is not None:
+            asked["params"] = params
+        await self.send(asked)
+        return await self.until(lambda frame: frame.get("id") == asked["id"])
+
+    async def tool(self, tool_name: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call a tool and give its result or its error object."""
+        answer = await self.request("tools/call", {"name": tool_name, "arguments": arguments})
+        if "error" in answer:
+            return {"loud": answer["error"]}
+        return answer["result"]["structuredContent"]
+
+    async def code(self, tool_name: str, /, **arguments: Any) -> str | None:
+        """The code of the error of a call; None when it worked."""
+        answer = await self.tool(tool_name, **arguments)
+        if "loud" in answer:
+            return str(answer["loud"].get("data", {}).get("code", answer["loud"]["code"]))
+        return answer["error"]["code"] if "error" in answer else None
+
+
+@asynccontextmanager
+async def connected(board: Board, hello: dict[str, object] | None = None) -> AsyncGenerator[Raw]:
+    """Connect, and say who calls."""
+    async with await anyio.connect_unix(board.path) as stream:
+        client = Raw(stream)
+        if hello is not None:
+            await client.send(hello)
+        yield client
+
+
+async def eventually(check: Callable[[], Any]) -> Any:
+    """Wait until an async check gives something true."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            found = await check()
+            if found:
+                return found
+            await anyio.sleep(0.01)

@@ -1,0 +1,230 @@
+"""A house: a configuration, its state, and the real programs run in it as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.repo import make_repo
+
+#: How long anything may take here before the test fails: generous, two busy cores.
+PATIENCE_SECONDS = 30.0
+
+COORDINATOR = [sys.executable, "-m", "aiagent_coordinator"]
+
+
+def script(*steps: dict[str, Any], attempts: Sequence[Sequence[dict[str, Any]]] = ()) -> str:
+    """A task description that tells the rehearsal agent what to do."""
+    told: dict[str, Any] = {"steps": list(steps)}
+    if attempts:
+        told = {"attempts": [{"steps": list(each)} for each in attempts]}
+    return f"Do as the script says.\n\n```rehearsal\n{json.dumps(told, indent=1)}\n```\n"
+
+
+def until(what: str, check: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+    """Wait until `check` returns something true and return that."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class House:
+    """One configuration with its folders, and every process that was started for it."""
+
+    root: Path
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    env: dict[str, str] = field(default_factory=dict[str, str])
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+
+    @property
+    def config(self) -> Path:
+        return self.root / "coordinator.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "s.sock"
+
+    @property
+    def repo(self) -> Path:
+        return self.root / "repo"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "daemon.log"
+
+    def write(self, **settings: Any) -> None:
+        """Write the configuration; what is given replaces what stood there."""
+        self.settings |= settings
+        self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False), encoding="utf-8")
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the program in the foreground of its own session; its output goes to `log`."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [*COORDINATOR, "--config", str(self.config), "--log-format", "json", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.env},
+                start_new_session=True,
+                cwd=self.root,
+            )
+        self.processes.append(process)
+        return process
+
+    def ready(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the program and wait until it answers."""
+        process = self.start(*arguments)
+        until("the server answers", lambda: self._answers(process))
+        return process
+
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, f"it ended with {process.returncode}:\n{self.log_text()}"
+        return self.run("status", "--json", check=False).returncode == 0
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, as a person would."""
+        done = subprocess.run(
+            [*COORDINATOR, *arguments, "--config", str(self.config)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **self.env},
+            timeout=PATIENCE_SECONDS,
+            cwd=self.root,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stderr}\n{self.log_text()}"
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        """Run a command with `--json` and read what it printed."""
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def add(self, title: str, description: str = "", **options: str) -> dict[str, Any]:
+        """Put a task on the board."""
+        arguments = ["task", "add", "--title", title]
+        options = {"project": "app", "agent": "worker", **options}
+        if description:
+            options["description"] = description
+        for name, value in options.items():
+            arguments += [f"--{name.replace('_', '-')}", value]
+        return self.json(*arguments)
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        """One task as `task list` shows it."""
+        return next(task for task in self.json("task", "list")["tasks"] if task["id"] == task_id)
+
+    def runs(self, task_id: str | None = None) -> list[dict[str, Any]]:
+        """The runs, oldest first."""
+        found = self.json("run", "list")["runs"]
+        found = sorted(found, key=_run_id)
+        return [run for run in found if task_id in (None, run["task_id"])]
+
+    def finished(self, task_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """Wait until a task is terminal and its run is over; return the task."""
+
+        def done() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["status"] in {"succeeded", "failed", "cancelled"} else None
+
+        try:
+            return until(f"task {task_id} ends", done, seconds)
+        except AssertionError as error:
+            message = f"{error}\n{self.task(task_id)}\n{self.runs(task_id)}\n{self.log_text()}"
+            raise AssertionError(message) from None
+
+    def log_text(self) -> str:
+        """What the program said so far, the end of it."""
+        return self.log.read_text(encoding="utf-8")[-8000:] if self.log.exists() else ""
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        parsed = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in parsed if line.get("event") == event]
+
+    def close(self) -> None:
+        """End everything that was started here, agents included, each by its own pid."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGUSR1)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        for pid in living(self):
+            os.kill(pid, signal.SIGKILL)
+
+
+def living(house: House) -> list[int]:
+    """Processes that work in this house or carry its name: shims, bridges, agents, git."""
+    needle = os.fsencode(house.root)
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if needle in (entry / "cmdline").read_bytes() or needle in os.fsencode(
+                (entry / "cwd").readlink()
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+@contextmanager
+def house(root: Path, **settings: Any) -> Generator[House]:
+    """A house with one repository, one project `app` and one rehearsal agent `worker`."""
+    made = House(root)
+    make_repo(made.repo)
+    made.write(
+        state_dir=str(made.state),
+        socket=str(made.socket),
+        polling_interval="1s",
+        agents={"worker": {"provider": "rehearsal"}},
+        projects=[{"id": "app", "path": str(made.repo), "agents": ["worker"]}],
+        retry={"max_attempts": 3, "backoff_seconds": [0.2]},
+        **settings,
+    )
+    # what the user's own session holds must not matter
+    made.env = {
+        "HOME": str(root / "home"),
+        "XDG_RUNTIME_DIR": str(root / "rt"),
+        "XDG_STATE_HOME": str(root / "home" / "state"),
+        "XDG_CONFIG_HOME": str(root / "home" / "config"),
+    }
+    (root / "home").mkdir()
+    (root / "rt").mkdir(mode=0o700)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _run_id(run: dict[str, Any]) -> str:
+    return str(run["id"])

@@ -1,0 +1,76 @@
+"""The page of the wire lists exactly the tools that there are, for whom, with their arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.boards import TOOLS
+from aiagent_coordinator.store import requests
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
+_OWN_IDS = {"agent_id": False, "project_id": False, "task_id": False, "run_id": False}
+#: Answers whose fields are declared.
+_ANSWERS: dict[str, type[Any]] = {
+    "list_agent_actions": requests.ActionsAnswer,
+    "claim_run": requests.ClaimAnswer,
+    "report_run_started": requests.StartedAnswer,
+    "renew_runs": requests.RenewAnswer,
+    "report_run_exit": requests.ExitAnswer,
+    "report_run_result": requests.ResultAnswer,
+}
+
+
+def _sections() -> dict[str, tuple[str, str]]:
+    """Tool → the heading it stands under, and its text."""
+    found: dict[str, tuple[str, str]] = {}
+    for chapter in PAGE.read_text("utf-8").split("\n## ")[1:]:
+        heading = chapter.splitlines()[0]
+        for part in chapter.split("\n### ")[1:]:
+            name = part.splitlines()[0].strip("`")
+            found[name] = (heading, part)
+    return found
+
+
+def _listed(text: str, title: str) -> dict[str, bool]:
+    """What a list of the page names: name → whether it must be there."""
+    _, _, rest = text.partition(f"\n{title}:\n")
+    items = re.findall(r"^- `(\w+)(\??)`", rest.split("\n\n")[0], re.MULTILINE)
+    return {name: not optional for name, optional in items}
+
+
+def test_the_page_lists_the_tools_there_are():
+    """Nobody should have to read the code to find a tool."""
+    assert set(_sections()) == set(TOOLS)
+
+
+@pytest.mark.parametrize("name", sorted(TOOLS))
+def test_a_tool_stands_under_its_role(name: str):
+    """The chapters are the permission table as people read it."""
+    heading, _ = _sections()[name]
+    role = next(role for role in Role if heading.endswith(role.value))
+    assert role in TOOLS[name].roles
+
+
+@pytest.mark.parametrize("name", sorted(TOOLS))
+def test_the_arguments_on_the_page_are_those_of_the_schema(name: str):
+    """An argument that is missing on the page, or optional in only one of them, misleads callers."""
+    schema = TOOLS[name].info.input_schema
+    required = schema.get("required", [])
+    expected = {key: key in required for key in schema.get("properties", {})}
+    if Role.AGENT in TOOLS[name].roles:
+        # said once for all of them
+        expected = {key: must for key, must in expected.items() if key not in _OWN_IDS}
+    assert _listed(_sections()[name][1], "Arguments") == expected
+
+
+@pytest.mark.parametrize("name", sorted(_ANSWERS))
+def test_the_answers_on_the_page_are_those_of_the_code(name: str):
+    """What a coordinator may rely on is written down."""
+    expected = {field.name for field in dataclasses.fields(_ANSWERS[name])}
+    assert set(_listed(_sections()[name][1], "Answer")) == expected
