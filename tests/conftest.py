@@ -10,6 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is no property of the code: two busy cores are slow.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @cache

@@ -18,14 +18,13 @@ from aiagent_coordinator.config.source import (
     KeyPath,
     Problem,
     Source,
-    Value,
     dotted,
-    plain,
     read_source,
     refuse,
     walk,
 )
 from aiagent_coordinator.config.values import Surroundings, describe, quoting
+from aiagent_coordinator.config.words import Value, plain
 from aiagent_coordinator.ids import CHOSEN_ID
 
 #: `AIAGENT_COORDINATOR_MAX_CONCURRENT` sets `max_concurrent`, and so on.

@@ -127,10 +127,8 @@ class Client:
             return []
         frames = answers.tool_calls(self._next_id, tool, calls)
         messages = await self._exchange(frames, len(calls), deadline_seconds)
-        read: dict[int, Json | errors.CoordinatorError] = {}
-        for message in messages:
-            if id(message) not in read:
-                read[id(message)] = _answer_or_error(message)
+        distinct = {id(message): message for message in messages}
+        read = {key: _answer_or_error(message) for key, message in distinct.items()}
         return [read[id(message)] for message in messages]
 
     async def subscribe(self, uri: str, *, deadline_seconds: float = DEADLINE_SECONDS) -> None:
@@ -234,12 +232,15 @@ class Client:
             number, rest = match.groups()
             request_id = int(number)
             batch = pending.get(request_id)
-            message = batch.seen.get(rest) if batch is not None else None
-            if batch is None or message is None:
+            if batch is None or rest not in batch.seen:
                 self._on_message(decode(line), rest)
                 continue
+            # As `_Batch.put` does: a call per line is a tenth of what a poll costs.
             del pending[request_id]
-            batch.put(request_id, message)
+            batch.messages[request_id - batch.first_id] = batch.seen[rest]
+            batch.missing -= 1
+            if not batch.missing:
+                batch.done.set()
 
     def _on_message(self, message: Json, rest: bytes = b"") -> None:
         """Sort one message; a request of the server's own gets an answer in any case."""

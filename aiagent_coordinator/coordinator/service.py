@@ -153,7 +153,8 @@ class CoordinatorService:
         """Drive on every run that an earlier life left, before anything new is planned."""
         await self._prune(journal)
         for record in await journal.read(entries.live_records):
-            held = self._executor.inspect(self.settings.state.run(record.run_id))
+            folder = self.settings.state.run(record.run_id)
+            held = await anyio.to_thread.run_sync(self._executor.inspect, folder)
             if record.stage in {Stage.LAUNCH, Stage.WATCH} and held.state is HoldState.HELD:
                 log_event(
                     logger,

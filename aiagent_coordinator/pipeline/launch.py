@@ -112,7 +112,8 @@ async def watch(record: RunRecord, context: Context, control: Control) -> RunRec
         tasks.cancel_scope.cancel()
     if control.stop_reason:
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
-    return observe(record, context.executor.inspect(folder), context)
+    found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
+    return observe(record, found, context)
 
 
 async def _look_after(record: RunRecord, context: Context, control: Control) -> None:

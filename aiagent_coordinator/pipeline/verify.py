@@ -83,11 +83,12 @@ async def _wait(folder: Path, context: Context, control: Control) -> Hold:
             tasks.start_soon(_kill_when_stopped, folder, context, control)
             await context.executor.wait(folder)
             tasks.cancel_scope.cancel()
-    if context.executor.inspect(folder).state is HoldState.HELD:
+    found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
+    if found.state is HoldState.HELD:
         await context.executor.signal(folder, "K")
         with anyio.fail_after(KILLED_SECONDS):
-            await context.executor.wait(folder)
-    return context.executor.inspect(folder)
+            found = await context.executor.wait(folder)
+    return found
 
 
 async def _kill_when_stopped(folder: Path, context: Context, control: Control) -> None:

@@ -260,7 +260,7 @@ def _refuse_from_inside(caller: Caller) -> None:
 
 def has_agent(run: Run) -> bool:
     """Whether the run's CLI can still be there; its token dies with it."""
-    return True
+    return run.phase not in {RunPhase.FINISHING, RunPhase.ENDED}
 
 
 def _identity_of(run: Run) -> Identity:

@@ -72,7 +72,7 @@ def read_revision(path: Path) -> str | None:
         return None
     log = path.with_name(path.name + "-wal")
     has_log = log.exists() and log.stat().st_size > 0
-    _check_header(path)
+    _check_header(path, has_log=has_log)
     # Without a write-ahead log to read, `immutable` keeps SQLite from making files beside this one.
     mode = "mode=ro" if has_log else "mode=ro&immutable=1"
     try:
@@ -88,12 +88,18 @@ def read_revision(path: Path) -> str | None:
         raise _damaged(path, str(error)) from error
 
 
-def _check_header(path: Path) -> None:
+def _check_header(path: Path, *, has_log: bool) -> None:
     # SQLite itself takes a file that is shorter than this for an empty one, and would write into it.
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise _damaged(path, "it is not an SQLite database")
+    page_bytes = int.from_bytes(header[16:18], "big")
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    pages = int.from_bytes(header[28:32], "big")
+    # A kill in the middle of a checkpoint leaves a short file whose rest is still in the log.
+    if not has_log and path.stat().st_size < page_bytes * pages:
+        raise _damaged(path, "it is cut off")
 
 
 def _damaged(path: Path, why: str) -> StoreError:

@@ -252,10 +252,12 @@ async def test_nothing_planted_runs_in_a_whole_cycle_and_the_repository_stays_as
 def test_the_same_repository_fires_without_protection(tmp_path: Path, trap: Trap) -> None:
     repo = _make_planted(tmp_path, WorkspaceKind.WORKTREE, trap).repo
     (repo / "new.flt").write_text("x")
-    (repo / "README").write_text("x\n")
+    for name in ("README", "a.prc"):
+        (repo / name).write_text("changed by the user\n")
     git(repo, "status", check=False)
+    # A monitor that knows of no change and filters that fail would end the story there.
+    git(repo, "config", "--unset", "core.fsmonitor")
     git(repo, "add", "-A", check=False)
-    # Filters that fail would end the story there.
     for name in ("planted", "process"):
         git(repo, "config", f"filter.{name}.required", "false")
     git(repo, "config", "--unset", "filter.process.process")

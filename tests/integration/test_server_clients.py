@@ -164,6 +164,21 @@ async def test_a_ping_before_anything_else_shuts_no_door(short_dir: Path) -> Non
         assert await client.code("list_projects") is None
 
 
+async def test_asking_for_the_newest_revision_first_shuts_no_door(short_dir: Path) -> None:
+    """Clients discover with the envelope of the newest revision, then fall back to a handshake."""
+    envelope: dict[str, Any] = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    async with serving(short_dir) as board, connected(board, board.person) as client:
+        answer = await client.request("server/discover", {"_meta": envelope})
+        assert answer["error"]["code"] == -32601
+        info = {"name": "x", "version": "1"}
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
+        assert "result" in await client.request("initialize", params)
+        assert await client.code("list_projects") is None
+
+
 async def test_our_blocking_client_knows_our_server_and_raises_its_errors(short_dir: Path) -> None:
     async with serving(short_dir) as board:
 

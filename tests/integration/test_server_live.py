@@ -11,6 +11,8 @@ import pytest
 from aiagent_coordinator import ids
 from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.runs import RetryPolicy, RunOutcome, Verification
+from aiagent_coordinator.server.connection import Connection
+from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.store import reports, requests
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
@@ -125,6 +127,29 @@ async def test_a_burst_of_changes_is_few_pushes(short_dir: Path) -> None:
         assert await loop.code("health_check") is None
         pushes = [frame for frame in loop.seen if "method" in frame]
         assert 1 <= len(pushes) < 40
+
+
+async def test_changes_a_moment_apart_become_one_push(short_dir: Path) -> None:
+    async with (
+        await anyio.create_unix_listener(short_dir / "s") as listener,
+        await anyio.connect_unix(short_dir / "s") as client,
+        await listener.accept() as stream,
+        anyio.create_task_group() as tasks,
+    ):
+        live = Live()
+        live.begin(tasks)
+        live.subscribe(Connection(stream, _no_hello, SystemClock().monotonic), ACTIONS_URI)
+        for _ in range(100):
+            live.publish((ACTIONS_URI, "coord://other"))
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
+        await anyio.sleep(0.05)
+        lines = (await client.receive(1 << 20)).splitlines()
+        assert 1 <= len(lines) < 50
+
+
+async def _no_hello(params: dict[str, Any]) -> None:
+    del params
 
 
 async def test_progress_is_no_news_for_the_loop(short_dir: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiagent_coordinator.config import Loaded, find_config, load_settings
-from aiagent_coordinator.config.source import Value, parse_source, plain
+from aiagent_coordinator.config.source import parse_source
 from aiagent_coordinator.config.values import (
     MAX_SECONDS,
     BadValueError,
@@ -20,6 +20,7 @@ from aiagent_coordinator.config.values import (
     parse_duration,
     parse_size,
 )
+from aiagent_coordinator.config.words import Value, plain
 from aiagent_coordinator.errors import ConfigError
 
 

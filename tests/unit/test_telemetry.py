@@ -57,10 +57,13 @@ def test_a_field_never_takes_the_place_of_a_published_key() -> None:
 
 
 def test_a_text_line_is_one_line_whatever_the_fields_hold() -> None:
-    [line] = written("text", {**START, "title": "a b\n\x1b[31mred\x1b[0m", "empty": ""})
+    title = "a b\n\x1b[31mred\x1b[0m"
+    call = {**START, "message": "started\n\x1b", "title": title, "c1": "\x9b\u202e", "empty": ""}
+    [line] = written("text", call)
     assert line[2] == line[5] == ":"
     assert line.split(" ", 1)[1] == (
-        'run.start started run_id=run_1 title="a b\\n\\u001b[31mred\\u001b[0m" empty=""'
+        'run.start started\\n\\x1b run_id=run_1 title="a b\\n\\u001b[31mred\\u001b[0m" '
+        'c1=\\x9b\\u202e empty=""'
     )
 
 
@@ -127,8 +130,9 @@ def test_a_stream_that_fails_stops_nobody() -> None:
     assert "second" in stream.getvalue()
 
 
-def test_closing_restores_what_was_before() -> None:
+def test_closing_restores_what_was_before(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = logging.getLogger("aiagent_coordinator")
+    monkeypatch.setattr(ours, "propagate", True)
     before = (ours.level, ours.propagate, list(ours.handlers))
     with configure("text", stream=io.StringIO()):
         assert not ours.propagate
