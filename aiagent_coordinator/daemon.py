@@ -24,6 +24,7 @@ import anyio
 from aiagent_coordinator import __version__
 from aiagent_coordinator.clock import SystemClock, iso
 from aiagent_coordinator.config import Loaded, load_settings
+from aiagent_coordinator.config.watch import Origin, changes, watch
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.service import CoordinatorService, CoordinatorSettings
@@ -33,7 +34,7 @@ from aiagent_coordinator.paths import StateDir, make_private, runtime_dir
 from aiagent_coordinator.pipeline.context import RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.redaction import Masker
-from aiagent_coordinator.tasks import WorkspaceKind
+from aiagent_coordinator.tasks import AskPolicy, WorkspaceKind
 from aiagent_coordinator.telemetry import LogFormat, configure, log_event
 from aiagent_coordinator.wire import lockfile
 
@@ -47,10 +48,12 @@ BOTH = frozenset({"server", "coordinator"})
 STATE_VERSION = 1
 #: A second Ctrl-C within this time ends the agents too.
 SECOND_INTERRUPT_SECONDS = 5.0
+#: How often a draining process looks whether its last run is over.
+DRAIN_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class _House:
+class House:
     """What one life works with: settings, places and keys."""
 
     loaded: Loaded
@@ -77,13 +80,14 @@ def run_daemon(
     Raises:
         CoordinatorError: it could not begin; nothing was started.
     """
-    loaded = load_settings(config_file, overrides=overrides)
-    house, locks = _enter(loaded, roles)
+    origin = Origin(overrides, tuple(load_catalog()))
+    loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
+    house, locks = enter(loaded, roles)
     with locks, configure(log_format, log_level, mask=house.masker.mask_text):
-        return anyio.run(_Life(house, roles).run)
+        return anyio.run(_Life(house, roles, origin).run)
 
 
-def _enter(loaded: Loaded, roles: frozenset[str]) -> tuple[_House, ExitStack]:
+def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
     """Take the state directory for ourselves and read its keys."""
     state = loaded.state_dir
     socket_path = loaded.socket
@@ -93,15 +97,16 @@ def _enter(loaded: Loaded, roles: frozenset[str]) -> tuple[_House, ExitStack]:
         stack.enter_context(_locks(state, roles, socket_path))
         token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
         masker = Masker((token, operator_key))
-        house = _House(loaded, state, socket_path, token, operator_key, masker)
+        house = House(loaded, state, socket_path, token, operator_key, masker)
         return house, stack.pop_all()
 
 
 class _Life:
     """One life of the process, from ready to gone."""
 
-    def __init__(self, house: _House, roles: frozenset[str]) -> None:
+    def __init__(self, house: House, roles: frozenset[str], origin: Origin) -> None:
         self._house = house
+        self._origin = origin
         self._roles = roles
         self._coordinator: CoordinatorService | None = None
         self._exit_status = 0
@@ -127,14 +132,18 @@ class _Life:
                         journal = await inside.enter_async_context(
                             open_journal(self._house.state.journal)
                         )
+                    store: Store | None = None
                     if "server" in self._roles:
-                        await inside.enter_async_context(_serving(self._house, self._roles))
+                        store = await inside.enter_async_context(serving(self._house, self._roles))
+                    beside = await inside.enter_async_context(anyio.create_task_group())
+                    inside.callback(beside.cancel_scope.cancel)
+                    beside.start_soon(self._follow_file, store)
                     if journal is not None:
                         await self._coordinate(journal)
                     else:
                         await self._stop.wait()
                 # From here on a signal changes nothing; it must not cut the way out short either.
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                     signal.signal(number, signal.SIG_IGN)
                 outer.cancel_scope.cancel()
         except* CoordinatorError as errors:
@@ -143,34 +152,45 @@ class _Life:
         return self._exit_status
 
     async def _coordinate(self, journal: Journal) -> None:
-        house = self._house
-        settings = house.loaded.settings
-        self._coordinator = CoordinatorService(
-            CoordinatorSettings(
-                state=house.state,
-                socket=house.socket,
-                token=house.coordinator_token,
-                limits=_limits(house.loaded),
-                polling_seconds=settings.polling_interval,
-                max_finishing=settings.max_finishing,
-                run_limits=RunLimits(
-                    stop_grace_seconds=settings.stop_grace_seconds,
-                    silence_seconds=settings.silence_timeout,
-                ),
-            ),
-            executor=LocalExecutor(),
-            catalog=load_catalog(settings.ai_providers),
-            clock=SystemClock(),
-            environ=dict(os.environ),
-            masker=house.masker,
-        )
+        self._coordinator = make_service(self._house)
         if self._stop.is_set():
             self._coordinator.stop(agents=False)
         await self._coordinator.run(journal)
 
+    async def _follow_file(self, store: Store | None) -> None:
+        """Take up what the configuration file says from now on; what is wrong changes nothing."""
+        in_force = self._house.loaded
+        async for found in watch(in_force, self._origin):
+            try:
+                if isinstance(found, ConfigError):
+                    raise found
+                if store is not None:
+                    await _declare(store, found)
+            except CoordinatorError as error:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "config.refused",
+                    "the configuration file cannot be used; the last good one stays in force",
+                    reason=error.message,
+                )
+                continue
+            if self._coordinator is not None:
+                polling_seconds = found.settings.polling_interval
+                self._coordinator.retune(_limits(found), polling_seconds)
+            counts = changes(in_force.settings, found.settings)
+            in_force = found
+            log_event(
+                logger,
+                logging.INFO,
+                "config.changed",
+                "the configuration file changed",
+                **{when.replace(" ", "_"): keys for when, keys in counts.items()},
+            )
+
     async def _obey_signals(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Turn signals into ends: TERM leaves agents running, USR1 ends them, INT asks first."""
-        kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+        """Turn signals into ends: TERM leaves agents running, USR1 ends them, USR2 waits, INT asks."""
+        kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
         with anyio.open_signal_receiver(*kinds) as received:
             async with anyio.create_task_group() as tasks:
                 task_status.started()
@@ -181,6 +201,9 @@ class _Life:
                         self._interrupted = True
                         self._exit_status = EXIT_CODES["INTERRUPTED"]
                         tasks.start_soon(self._interrupt)
+                        continue
+                    if number == signal.SIGUSR2:
+                        tasks.start_soon(self._drain)
                         continue
                     self._begin_end(agents=number != signal.SIGTERM)
 
@@ -199,6 +222,23 @@ class _Life:
             await anyio.sleep(SECOND_INTERRUPT_SECONDS)
         self._begin_end(agents=False)
 
+    async def _drain(self) -> None:
+        """Start nothing more, and end when the last run is over."""
+        coordinator = self._coordinator
+        if coordinator is not None and coordinator.running:
+            coordinator.hold_starts()
+            log_event(
+                logger,
+                logging.INFO,
+                "daemon.stopping",
+                "ends when the last running agent has ended",
+                running=coordinator.running,
+                mode="drain",
+            )
+            while coordinator.running:  # noqa: ASYNC110 - runs end one by one, and seconds are early enough
+                await anyio.sleep(DRAIN_POLL_SECONDS)
+        self._begin_end(agents=False)
+
     def _begin_end(self, *, agents: bool) -> None:
         if self._stop.is_set() and not agents:
             return
@@ -210,8 +250,34 @@ class _Life:
             self._coordinator.stop(agents=agents)
 
 
+def make_service(house: House) -> CoordinatorService:
+    """The coordinator of these settings."""
+    settings = house.loaded.settings
+    return CoordinatorService(
+        CoordinatorSettings(
+            state=house.state,
+            socket=house.socket,
+            token=house.coordinator_token,
+            limits=_limits(house.loaded),
+            polling_seconds=settings.polling_interval,
+            max_finishing=settings.max_finishing,
+            run_limits=RunLimits(
+                stop_grace_seconds=settings.stop_grace_seconds,
+                silence_seconds=settings.silence_timeout,
+                run_seconds=settings.run_timeout,
+            ),
+            log_directory=settings.log_directory,
+        ),
+        executor=LocalExecutor(),
+        catalog=load_catalog(settings.ai_providers),
+        clock=SystemClock(),
+        environ=dict(os.environ),
+        masker=house.masker,
+    )
+
+
 @asynccontextmanager
-async def _serving(house: _House, roles: frozenset[str]) -> AsyncGenerator[None]:
+async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
     """Bind, open the store, serve; the pointer files stand while the socket answers."""
     from aiagent_coordinator.server.sockets import bind_socket
 
@@ -232,6 +298,8 @@ async def _serving(house: _House, roles: frozenset[str]) -> AsyncGenerator[None]
                     operator_key=house.operator_key,
                     coordinator_key=house.coordinator_token,
                     retry=house.loaded.settings.retry.policy(),
+                    ask=_ask_policy(house.loaded),
+                    max_concurrent=house.loaded.settings.max_concurrent,
                 ),
                 clock=SystemClock(),
             )
@@ -247,7 +315,7 @@ async def _serving(house: _House, roles: frozenset[str]) -> AsyncGenerator[None]
                         state_dir=str(house.state.root),
                         roles=sorted(roles),
                     )
-                    yield
+                    yield store
                 tasks.cancel_scope.cancel()
     finally:
         listener.close()
@@ -285,6 +353,11 @@ async def _declare(store: Store, loaded: Loaded) -> None:
             projects.assign(unit, agent_id, project_id)
 
     await store.write(unit)
+
+
+def _ask_policy(loaded: Loaded) -> AskPolicy:
+    ask = loaded.settings.ask
+    return AskPolicy(ask.hold_seconds, ask.max_per_task, ask.timeout)
 
 
 def _limits(loaded: Loaded) -> Limits:
@@ -325,7 +398,7 @@ def _locks(state: StateDir, roles: frozenset[str], socket_path: Path) -> Generat
 
 
 @contextmanager
-def _pointers(house: _House) -> Generator[None]:
+def _pointers(house: House) -> Generator[None]:
     """Tell quick commands where the server is, in both places they look."""
     note = json.dumps(
         {

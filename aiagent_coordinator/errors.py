@@ -86,6 +86,12 @@ class ConflictError(CoordinatorError):
     code = "CONFLICT"
 
 
+class CycleError(ConflictError):
+    """The tasks would wait for each other in a circle."""
+
+    code = "CYCLE"
+
+
 class StaleRunError(ConflictError):
     """This run was taken over; what it reports no longer counts."""
 
@@ -190,6 +196,7 @@ BY_CODE: dict[str, type[CoordinatorError]] = {
         ConfigError,
         NotFoundError,
         ConflictError,
+        CycleError,
         StaleRunError,
         TransitionError,
         LimitError,

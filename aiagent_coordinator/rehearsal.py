@@ -154,11 +154,17 @@ class Agent:
             raise CallFailedError(f"{tool}: there is no MCP server")
         return self.server.call(tool, **arguments)
 
-    def report(self, result: str, summary: str) -> None:
+    def report(self, result: str, summary: str, *, with_evidence: bool = True) -> None:
         """Say how the task went; once."""
         if not self.is_reported:
-            self.call("report_completed", result=result, summary=summary)
-            self.is_reported = True
+            said: Json = {"result": result, "summary": summary}
+            if self.task.get("acceptance") and with_evidence:
+                said["evidence"] = [
+                    {"criterion": number, "text": f"Rehearsed: {criterion}"}
+                    for number, criterion in enumerate(self.task["acceptance"], 1)
+                ]
+            answer = self.call("report_completed", **said)
+            self.is_reported = answer.get("accepted", True) is not False
 
 
 def say(_agent: Agent, *, text: str) -> None:
@@ -242,9 +248,26 @@ def chatter(agent: Agent, *, calls: int = 1_000_000, seconds: float = 600.0) -> 
             progress(agent, value=number * 100 // calls, message=f"call {number}")
 
 
-def report(agent: Agent, *, result: str = "success", summary: str = "Rehearsed.") -> None:
-    """Report the task: success, failed or blocked."""
-    agent.report(result, summary)
+def report(
+    agent: Agent, *, result: str = "success", summary: str = "Rehearsed.", evidence: bool = True
+) -> None:
+    """Report the task: success, failed or blocked; `evidence` false: with nothing to show for it."""
+    agent.report(result, summary, with_evidence=evidence)
+
+
+def ask(agent: Agent, *, text: str, options: tuple[str, ...] = ()) -> None:
+    """Ask a person and say the answer; without one, commit and exit as every agent is told to."""
+    for known in agent.task.get("answers") or ():
+        if known.get("question") == text.strip():
+            print(f"answer: {known.get('answer')}", flush=True)
+            return
+    heard = agent.call("ask_human", text=text, options=list(options))
+    if heard.get("status") == "answered":
+        print(f"answer: {heard.get('answer')}", flush=True)
+        return
+    print(f"no answer ({heard.get('status')}): committing and leaving", flush=True)
+    commit(agent, message="Rehearse: waiting for an answer")
+    sys.exit(0)
 
 
 def fail_report(agent: Agent, *, summary: str = "It did not work.") -> None:
@@ -325,6 +348,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "sleep": sleep,
     "progress": progress,
     "chatter": chatter,
+    "ask": ask,
     "report": report,
     "fail_report": fail_report,
     "exit": leave,

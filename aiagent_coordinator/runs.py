@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.tasks import TaskStatus
@@ -250,6 +251,11 @@ class Run:
     reported_result: str | None = None
     reported_summary: str | None = None
     reported_at: datetime | None = None
+    #: What the report named for each acceptance criterion: `criterion` (from 1) and `text`.
+    evidence: tuple[dict[str, Any], ...] = ()
+    #: Criteria that the last refused report left out, and how often a report was refused.
+    missing_evidence: tuple[int, ...] = ()
+    report_refusals: int = 0
     stop_reason: str | None = None
     exit_code: int | None = None
     signal: int | None = None

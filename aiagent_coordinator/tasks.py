@@ -246,6 +246,45 @@ class Check:
 
 
 @dataclass(frozen=True)
+class AskPolicy:
+    """How questions of agents are treated. Seconds."""
+
+    #: How long a call waits for its answer, from the question's creation.
+    hold_seconds: float = 45.0
+    #: Questions one task may ask in all.
+    max_per_task: int = 5
+    #: A question without an answer fails its task after this.
+    timeout_seconds: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an agent wants to know from a person. Closed: no answer is wanted any more."""
+
+    id: str
+    task_id: str
+    run_id: str
+    text: str
+    asked_by: str
+    asked_at: datetime
+    hold_until: datetime
+    expires_at: datetime
+    options: tuple[str, ...] = ()
+    #: When the agent was told to commit and exit, because no answer came in time.
+    pending_at: datetime | None = None
+    answer: str | None = None
+    answered_by: str | None = None
+    answered_at: datetime | None = None
+    closed_at: datetime | None = None
+    closed_reason: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer is still wanted."""
+        return self.answered_at is None and self.closed_at is None
+
+
+@dataclass(frozen=True)
 class Project:
     """A body of work on one folder or repository."""
 

@@ -1,61 +1,32 @@
-"""`demo`: one task through everything, offline, through the same doors as any other."""
+"""`demo`: six tasks through everything, offline, through the same doors as any other."""
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from aiagent_coordinator import paths
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import Place, board
-from aiagent_coordinator.errors import CoordinatorError, ValidationError
+from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.tasks import TERMINAL, TaskStatus
+from aiagent_coordinator.tasks import TaskStatus
 
-#: The task itself takes about two seconds.
-TASK_SECONDS = 60.0
-POLL_SECONDS = 0.1
+if TYPE_CHECKING:
+    from aiagent_coordinator.cli.demo_play import Scene
 
-
-@dataclass
-class Told:
-    """What there is to tell at the end."""
-
-    task: dict[str, Any]
-    run: dict[str, Any]
-    seconds: float
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the task came to its good end."""
-        return self.task["status"] == TaskStatus.SUCCEEDED
-
-    def entry(self, *, kept: bool) -> dict[str, Any]:
-        """The task as `--json` prints it; paths only of what is still there."""
-        return {
-            "id": self.task["id"],
-            "title": self.task["title"],
-            "status": self.task["status"],
-            "agent": self.task["agent_id"],
-            "provider": self.run.get("provider"),
-            "attempts": self.task["attempt"],
-            "exit_code": self.run.get("exit_code"),
-            "branch": self.run.get("branch"),
-            "commit": self.run.get("commit"),
-            "log_path": self.run.get("log_path") if kept else None,
-            "seconds": round(self.seconds, 3),
-        }
+#: Characters of a commit that people are shown.
+_SHORT_COMMIT = 12
 
 
 @click.command(help=text("help.demo"))
@@ -80,7 +51,7 @@ def demo(as_json: bool, keep: bool, state: Path | None) -> int:
     keep = keep or state is not None
     with _terminated_is_interrupted():
         try:
-            told = _play(root, quiet=as_json)
+            scenes = _play(root, quiet=as_json)
         except KeyboardInterrupt:
             if not keep:
                 shutil.rmtree(root, ignore_errors=True)
@@ -88,22 +59,25 @@ def demo(as_json: bool, keep: bool, state: Path | None) -> int:
         except BaseException:
             output.talk(text("demo.kept", path=root))
             raise
-    if told.succeeded and not keep:
+    succeeded = all(scene.task["status"] == TaskStatus.SUCCEEDED for scene in scenes)
+    if succeeded and not keep:
         shutil.rmtree(root, ignore_errors=True)
     kept = root.exists()
     if as_json:
         seconds = round(time.monotonic() - begun, 3)
-        output.json_result({"tasks": [told.entry(kept=kept)], "seconds": seconds})
+        entries = [scene.entry(kept=kept) for scene in scenes]
+        output.json_result({"tasks": entries, "seconds": seconds})
     else:
-        _tell(told, root, kept=kept)
-    if not told.succeeded:
+        _tell(scenes, root, kept=kept)
+    if not succeeded:
         output.talk(text("demo.kept", path=root))
-    return 0 if told.succeeded else 1
+    return 0 if succeeded else 1
 
 
-def _play(root: Path, *, quiet: bool) -> Told:
+def _play(root: Path, *, quiet: bool) -> list[Scene]:
     from aiagent_coordinator.cli import demo_process
-    from aiagent_coordinator.cli.demo_world import AGENT, PROJECT, TITLE, description, make_world
+    from aiagent_coordinator.cli.demo_play import add_tasks, play
+    from aiagent_coordinator.cli.demo_world import make_world
 
     say = _silent if quiet else output.talk
     world = make_world(root)
@@ -114,46 +88,40 @@ def _play(root: Path, *, quiet: bool) -> Told:
     try:
         demo_process.wait_ready(pid, place, world.log)
         say(text("demo.started"))
-        begun = time.monotonic()
         with board(place) as client:
-            task: dict[str, Any] = client.call(
-                "create_task",
-                {
-                    "project_id": PROJECT,
-                    "agent_id": AGENT,
-                    "title": TITLE,
-                    "description": description(),
-                },
-            )["task"]
-            say(text("demo.added", agent=AGENT, title=TITLE))
-            shown = ""
-            while task["status"] not in TERMINAL:
-                if task["status"] != shown:
-                    shown = task["status"]
-                    say(text("demo.status", status=shown))
-                if time.monotonic() - begun > TASK_SECONDS:
-                    raise CoordinatorError(
-                        text("demo.timeout", seconds=f"{TASK_SECONDS:g}", status=shown)
-                    )
-                time.sleep(POLL_SECONDS)
-                task = client.call("get_task", {"task_id": task["id"]})["task"]
-            seconds = time.monotonic() - begun
-            runs: list[dict[str, Any]] = client.call("list_runs", {"task_id": task["id"]})["runs"]
-        # ids sort by age
-        latest = max(runs, key=_run_id) if runs else {}
-        told = Told(task, latest, seconds)
-        finished = told.succeeded
+            scenes = add_tasks(client)
+            say(text("demo.added", count=len(scenes)))
+            with _screen(quiet=quiet) as (tell, show):
+                play(client, scenes, tell, show)
+        finished = all(scene.task["status"] == TaskStatus.SUCCEEDED for scene in scenes)
     finally:
         demo_process.stop(pid, place, kill=not finished)
     say(text("demo.stopped"))
-    return told
+    return scenes
 
 
-def _run_id(run: dict[str, Any]) -> str:
-    return str(run["id"])
+@contextmanager
+def _screen(
+    *, quiet: bool
+) -> Generator[tuple[Callable[[str], None], Callable[[list[Scene]], None]]]:
+    """Where changes are told and the board is shown: live on a terminal, else line by line."""
+    if quiet:
+        yield _silent, _unseen
+    elif not (sys.stdout.isatty() and sys.stderr.isatty()):
+        yield output.talk, _unseen
+    else:
+        from aiagent_coordinator.cli.demo_screen import live_board
+
+        with live_board() as show:
+            # The table says it all; lines would tear it.
+            yield _silent, show
 
 
 def _silent(_: str) -> None:
+    pass
+
+
+def _unseen(_: list[Scene]) -> None:
     pass
 
 
@@ -172,29 +140,28 @@ def _terminated_is_interrupted() -> Generator[None]:
             signal.signal(number, handler)
 
 
-def _tell(told: Told, root: Path, *, kept: bool) -> None:
-    from aiagent_coordinator.cli.demo_world import CHECK, World
+def _tell(scenes: list[Scene], root: Path, *, kept: bool) -> None:
+    from aiagent_coordinator.cli.demo_world import World
 
-    entry, world = told.entry(kept=kept), World(root)
-    # the interpreter's own path is no news
-    check = shlex.join(["python", *CHECK[1:]])
-    lines = [
-        text("demo.result", title=entry["title"], status=entry["status"]),
-        text("demo.result.agent", **entry),
-        text("demo.result.commit", **entry) if entry["commit"] else text("demo.result.nothing"),
-        text("demo.result.check", check=check, verification=told.run.get("verification")),
-        text("demo.result.exit", exit_code=entry["exit_code"]),
-    ]
-    if told.task.get("status_reason"):
-        lines.append(text("demo.result.reason", reason=told.task["status_reason"]))
+    headings = text("demo.headings").split("|")
+    rows = [_row(scene, kept=kept) for scene in scenes]
+    output.table(headings if kept else headings[:-1], rows)
+    world = World(root)
+    lines: list[str] = []
+    for scene in scenes:
+        if scene.task["status"] != TaskStatus.SUCCEEDED:
+            reason = scene.task.get("status_reason")
+            lines.append(text("demo.failed", title=scene.task["title"], reason=reason))
     if kept:
+        first = scenes[0].entry(kept=True)
+        repository = world.repository(scenes[0].story.project)
         lines += [
-            text("demo.result.log", path=entry["log_path"]),
+            text("demo.where", root=root, state=world.state, log=world.log),
             text("demo.next.look"),
-            text("demo.next.diff", repository=world.repository, branch=entry["branch"]),
+            text("demo.next.diff", repository=repository, branch=first["branch"]),
             text("demo.next.rerun", config=world.config),
         ]
-    elif told.succeeded:
+    else:
         lines.append(text("demo.removed"))
     lines += [
         text("demo.next"),
@@ -204,3 +171,19 @@ def _tell(told: Told, root: Path, *, kept: bool) -> None:
     ]
     for line in lines:
         output.result(line)
+
+
+def _row(scene: Scene, *, kept: bool) -> list[object]:
+    entry, run = scene.entry(kept=kept), scene.run
+    commit = str(entry["commit"] or "")[:_SHORT_COMMIT]
+    row: list[object] = [
+        entry["title"],
+        entry["status"],
+        entry["agent"],
+        entry["attempts"],
+        f"{scene.seconds:.1f} s",
+        entry["branch"],
+        commit,
+        run.get("verification"),
+    ]
+    return [*row, entry["log_path"]] if kept else row

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import click
 
-from aiagent_coordinator.cli import options, output, serve, status, stop, task
+from aiagent_coordinator.cli import (
+    agent,
+    config,
+    logs,
+    options,
+    output,
+    project,
+    serve,
+    status,
+    stop,
+    task,
+)
 from aiagent_coordinator.cli import run as runs
 from aiagent_coordinator.cli.demo import demo
+from aiagent_coordinator.cli.doctor import doctor
+from aiagent_coordinator.cli.explain import explain
+from aiagent_coordinator.cli.init import init
 from aiagent_coordinator.errors import EXIT_CODES, CoordinatorError, ValidationError
 from aiagent_coordinator.messages import text
 
@@ -34,12 +48,16 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_version,
     help=text("help.option.version"),
 )
+@click.option("--until-done", is_flag=True, help=text("help.option.until_done"))
 @options.daemon
 @click.pass_context
-def main(context: click.Context) -> int:
+def main(context: click.Context, until_done: bool) -> int:
     """Run server and loop when no command is named."""
     if context.invoked_subcommand is None:
-        return serve.run_roles(options.current(), frozenset({"server", "coordinator"}))
+        roles = frozenset({"server", "coordinator"})
+        return serve.run_roles(options.current(), roles, until_done=until_done)
+    if until_done:
+        raise ValidationError(text("until_done.alone", command=context.invoked_subcommand))
     return 0
 
 
@@ -51,6 +69,13 @@ for command in (
     runs.run,
     status.status,
     stop.stop,
+    project.project,
+    agent.agent,
+    logs.logs,
+    explain,
+    config.config,
+    init,
+    doctor,
 ):
     main.add_command(command)
 

@@ -39,6 +39,16 @@ def json_result(value: Mapping[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
+def json_line(value: Mapping[str, Any]) -> None:
+    """Print one of many results as one line of JSON."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def coloured(line: str) -> None:
+    """Print a line whose colours the caller has let through, and nothing else of a terminal's."""
+    print(line)
+
+
 def talk(line: str) -> None:
     """Print one line beside the result."""
     print(visible(line), file=sys.stderr)
@@ -147,9 +157,11 @@ def _plain_table(stream: TextIO, rows: list[list[str]]) -> None:
 
 def _width(cell: str) -> int:
     """Columns a terminal gives the text: wide characters take two, combining ones none."""
-    if cell.isascii():
-        return len(cell)
-    return sum(
-        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1
-        for mark in cell
-    )
+    # only the few characters that may differ are looked up: lists are long
+    return len(cell) + sum(_beyond_one(mark) for mark in cell if mark > "\x7f")
+
+
+def _beyond_one(mark: str) -> int:
+    if unicodedata.combining(mark):
+        return -1
+    return 1 if unicodedata.east_asian_width(mark) in "WF" else 0

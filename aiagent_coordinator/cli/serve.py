@@ -23,8 +23,13 @@ def coordinate() -> int:
     return run_roles(options.current(), frozenset({"coordinator"}))
 
 
-def run_roles(given: options.Options, roles: frozenset[str]) -> int:
+def run_roles(given: options.Options, roles: frozenset[str], *, until_done: bool = False) -> int:
     """Run these roles until they end, and give the exit status.
+
+    Args:
+        given: The options.
+        roles: What this process is.
+        until_done: End when every task is over or waits for a person; 0 only if all succeeded.
 
     Raises:
         CoordinatorError: they cannot start.
@@ -34,10 +39,17 @@ def run_roles(given: options.Options, roles: frozenset[str]) -> int:
         output.talk(text("daemon.no_config"))
     from aiagent_coordinator.daemon import run_daemon
 
-    return run_daemon(
+    follower = None
+    if until_done:
+        from aiagent_coordinator.cli.until_done import Follower
+
+        follower = Follower(given)
+        follower.start()
+    status = run_daemon(
         config,
         roles=roles,
         log_format=given.log_format,
         log_level=given.log_level,
         overrides=given.overrides,
     )
+    return status if follower is None else follower.conclude(status)

@@ -35,6 +35,8 @@ def status(as_json: bool) -> None:
     output.result(text("status.running", version=version, pid=known["pid"], socket=place.socket))
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
+    if answer.get("questions"):
+        output.result(text("status.questions", counts=answer["questions"]))
 
 
 def _counts(counts: object) -> str:

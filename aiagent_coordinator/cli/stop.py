@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -17,11 +18,14 @@ from aiagent_coordinator.errors import (
     CoordinatorError,
     ForbiddenError,
     UnavailableError,
+    ValidationError,
 )
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.wire import lockfile
 from aiagent_coordinator.wire.process import boot_id, start_ticks
 
+#: How long to wait when nobody says; ending takes a fraction of a second.
+TIMEOUT_SECONDS = 30.0
 #: How often locks are looked at; ending takes a fraction of a second.
 POLL_SECONDS = 0.05
 #: A process that has just taken its lock writes its note within this.
@@ -38,19 +42,22 @@ class Holder:
 
 @click.command(help=text("help.stop"))
 @click.option("--kill", is_flag=True, help=text("help.option.kill"))
+@click.option("--drain", is_flag=True, help=text("help.option.drain"))
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1, 3600),
-    default=30.0,
-    show_default=True,
+    type=click.FloatRange(0.1),
     metavar="SECONDS",
     help=text("help.option.stop_timeout"),
 )
 @options.common
-def stop(kill: bool, timeout: float) -> None:
+def stop(kill: bool, drain: bool, timeout: float | None) -> None:
     """Stop what runs for this configuration."""
+    if kill and drain:
+        raise ValidationError(text("stop.both"))
     place = locate(options.current())
-    if not stop_holders(place, kill=kill, timeout_seconds=timeout):
+    # agents take as long as they take
+    seconds = timeout or (math.inf if drain else TIMEOUT_SECONDS)
+    if not stop_holders(place, kill=kill, drain=drain, timeout_seconds=seconds):
         raise UnavailableError(text("stop.none", origin=place.origin))
     left = live_runs(place)
     if left == 1:
@@ -59,8 +66,14 @@ def stop(kill: bool, timeout: float) -> None:
         output.result(text("stop.left" if left else "stop.left_none", count=left))
 
 
-def stop_holders(place: Place, *, kill: bool, timeout_seconds: float) -> int:
+def stop_holders(place: Place, *, kill: bool, timeout_seconds: float, drain: bool = False) -> int:
     """Stop the loop, then the server, and wait until their locks are free; count the processes.
+
+    Args:
+        place: Whose.
+        kill: End the runs too.
+        timeout_seconds: How long to wait.
+        drain: Let the loop start nothing more and end when its last run is over.
 
     Raises:
         CoordinatorError: one cannot be told, signalled, or does not end in time.
@@ -75,7 +88,10 @@ def stop_holders(place: Place, *, kill: bool, timeout_seconds: float) -> int:
         if holder.pid not in stopped:
             # only a loop has agents whose processes it can end
             loop = lock == place.state_dir.coordinator_lock
-            _signal(holder, signal.SIGUSR1 if kill and loop else signal.SIGTERM)
+            number = signal.SIGTERM
+            if loop and (kill or drain):
+                number = signal.SIGUSR1 if kill else signal.SIGUSR2
+            _signal(holder, number)
             stopped.add(holder.pid)
         _wait(holder, deadline, timeout_seconds)
     return len(stopped)

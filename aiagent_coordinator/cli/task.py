@@ -1,4 +1,4 @@
-"""`task add|list|show|cancel`."""
+"""`task add|list|show|cancel|retry|answer|depend`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def task() -> None:
 @click.option("--title", required=True, metavar="TEXT", help=text("help.option.title"))
 @click.option("--description", metavar="TEXT", help=text("help.option.description"))
 @click.option("--priority", type=int, metavar="N", help=text("help.option.priority"))
+@click.option("--depends-on", multiple=True, metavar="ID", help=text("help.option.depends_on"))
 @click.option("--max-attempts", type=int, metavar="N", help=text("help.option.max_attempts"))
 @click.option("--check", "checks", multiple=True, metavar="ARGV", help=text("help.option.check"))
 @click.option("--branch", metavar="NAME", help=text("help.option.branch"))
@@ -42,6 +43,7 @@ def add(
     title: str,
     description: str | None,
     priority: int | None,
+    depends_on: tuple[str, ...],
     max_attempts: int | None,
     checks: tuple[str, ...],
     branch: str | None,
@@ -52,10 +54,11 @@ def add(
         "project_id": project,
         "agent_id": agent,
         "title": title,
-        "description": _description(description),
+        "description": None if description is None else read_text(description),
         "priority": priority,
+        "depends_on": list(depends_on) or None,
         "max_attempts": max_attempts,
-        "checks": [{"argv": _argv(check)} for check in checks] or None,
+        "checks": [{"argv": argv_of(check)} for check in checks] or None,
         "branch": branch,
     }
     made = call(options.current(), "create_task", **arguments)["task"]
@@ -102,11 +105,22 @@ def list_tasks(project: str | None, status: str | None, limit: int | None, as_js
 @options.common
 def show(task_id: str, as_json: bool) -> None:
     """Show one task."""
-    found: dict[str, Any] = call(options.current(), "get_task", task_id=task_id)["task"]
+    answer: dict[str, Any] = call(options.current(), "get_task", task_id=task_id, details=True)
+    found: dict[str, Any] = answer["task"]
     if as_json:
-        output.json_result(found)
-    else:
-        output.facts(list(found.items()))
+        around = {name: value for name, value in answer.items() if name != "task"}
+        output.json_result({**around, **found})
+        return
+    output.facts([(name, value) for name, value in found.items() if name != "question"])
+    questions: list[dict[str, Any]] = answer.get("questions") or []
+    for asked in questions:
+        state = asked.get("answer") or text("task.unanswered", id=asked["id"])
+        output.result(text("task.question", question=asked["text"]))
+        output.result(text("task.answer", state=state))
+    runs: list[dict[str, Any]] = answer.get("runs") or []
+    for run in runs:
+        ended = run.get("outcome") or run["phase"]
+        output.result(text("task.run", id=run["id"], attempt=run["attempt"], state=ended))
 
 
 @task.command(help=text("help.task.cancel"))
@@ -122,6 +136,61 @@ def cancel(task_id: str, as_json: bool) -> None:
         output.result(text("task.cancelled", id=changed["id"]))
 
 
+@task.command(help=text("help.task.retry"))
+@click.argument("task_id", metavar="ID")
+@click.option("--attempts", type=click.IntRange(1), metavar="N", help=text("help.option.attempts"))
+@options.as_json
+@options.common
+def retry(task_id: str, attempts: int | None, as_json: bool) -> None:
+    """Put a failed or cancelled task back."""
+    changed: dict[str, Any] = call(
+        options.current(), "retry_task", task_id=task_id, attempts=attempts
+    )["task"]
+    if as_json:
+        output.json_result(changed)
+    else:
+        output.result(text("task.retried", id=changed["id"], status=changed["status"]))
+
+
+@task.command(help=text("help.task.answer"))
+@click.argument("ident", metavar="ID")
+@click.argument("answer", metavar="TEXT")
+@options.as_json
+@options.common
+def answer(ident: str, answer: str, as_json: bool) -> None:
+    """Answer a question of a task."""
+    which = "question_id" if ident.startswith("qst_") else "task_id"
+    given = {which: ident, "answer": read_text(answer)}
+    done = call(options.current(), "answer_question", **given)
+    if as_json:
+        output.json_result(done)
+    else:
+        now: dict[str, Any] = done["task"]
+        output.result(text("task.answered", id=now["id"], status=standing(now)))
+
+
+@task.command(help=text("help.task.depend"))
+@click.argument("task_id", metavar="ID")
+@click.option("--on", multiple=True, metavar="ID", help=text("help.option.depends_on"))
+@click.option("--not-on", metavar="ID", help=text("help.option.not_on"))
+@options.as_json
+@options.common
+def depend(task_id: str, on: tuple[str, ...], not_on: str | None, as_json: bool) -> None:
+    """Change what a task waits for."""
+    if not on and not_on is None:
+        raise ValidationError(text("task.depend_nothing"))
+    given = options.current()
+    changed: dict[str, Any] = {}
+    if on:
+        changed = call(given, "add_dependencies", task_id=task_id, depends_on=list(on))["task"]
+    if not_on is not None:
+        changed = call(given, "remove_dependency", task_id=task_id, depends_on=not_on)["task"]
+    if as_json:
+        output.json_result(changed)
+    else:
+        output.result(text("task.depends", id=changed["id"], status=standing(changed)))
+
+
 def standing(item: dict[str, Any]) -> str:
     """The status of a task for people: with what it waits for, or that it is tried again."""
     if item.get("wait_reason"):
@@ -131,7 +200,12 @@ def standing(item: dict[str, Any]) -> str:
     return str(item["status"])
 
 
-def _argv(line: str) -> list[str]:
+def argv_of(line: str) -> list[str]:
+    """Split a command of the command line into its words.
+
+    Raises:
+        ValidationError: it has none, or a quote is open.
+    """
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -141,7 +215,12 @@ def _argv(line: str) -> list[str]:
     return words
 
 
-def _description(given: str | None) -> str | None:
+def read_text(given: str) -> str:
+    """A text of the command line; `-` reads it from standard input.
+
+    Raises:
+        ValidationError: it is too long, or no UTF-8.
+    """
     if given != "-":
         return given
     raw = sys.stdin.buffer.read(DESCRIPTION_BYTES + 1)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aiagent_coordinator.config.load import Loaded, load_settings
     from aiagent_coordinator.config.models import (
         AgentSettings,
+        AskSettings,
         ProjectSettings,
         ProviderSettings,
         RetrySettings,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentSettings",
+    "AskSettings",
     "Loaded",
     "ProjectSettings",
     "ProviderSettings",

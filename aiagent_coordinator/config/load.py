@@ -19,8 +19,10 @@ from aiagent_coordinator.config.source import (
     Problem,
     Source,
     dotted,
+    parse_source,
     read_source,
     refuse,
+    shown,
     walk,
 )
 from aiagent_coordinator.config.values import Surroundings, describe, quoting
@@ -33,7 +35,7 @@ ENVIRONMENT_PREFIX = "AIAGENT_COORDINATOR_"
 SCALARS = tuple(
     name
     for name in Settings.model_fields
-    if name not in {"retry", "agents", "projects", "ai_providers"}
+    if name not in {"retry", "ask", "agents", "projects", "ai_providers"}
 )
 
 
@@ -72,6 +74,7 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, str] | None = None,
     known_providers: Collection[str] | None = None,
+    content: str | None = None,
 ) -> Loaded:
     """Read the settings: flag over environment over file over default.
 
@@ -80,12 +83,13 @@ def load_settings(
         environment: The process's own when None.
         overrides: Top-level settings given as flags, as text.
         known_providers: Names of definitions; when given, other names are mistakes.
+        content: What the file is to say, instead of what it says.
 
     Raises:
         ConfigError: it cannot be used; `details["problems"]` lists every line.
     """
     environment = os.environ if environment is None else environment
-    source = read_source(file) if file is not None else Source("")
+    source = _source(file, content)
     origins = {dotted(key): f"{source.file}:{source.line_of(key)}" for key in walk(source.data)}
     origins.pop("", None)
     given = _given(environment, overrides or {})
@@ -115,6 +119,12 @@ def load_settings(
     return Loaded(settings, file, origins)
 
 
+def _source(file: Path | None, content: str | None) -> Source:
+    if file is None:
+        return Source("")
+    return read_source(file) if content is None else parse_source(content, shown(file))
+
+
 def _given(
     environment: Mapping[str, str], overrides: Mapping[str, str]
 ) -> dict[str, tuple[str, Value]]:
@@ -135,7 +145,8 @@ def _typed(key: str, text: str) -> Value:
         # typed in a shell: relative to where it was typed, not to the file
         return str(Path(text).absolute())
     field = Settings.model_fields.get(key)
-    return plain(text) if field is not None and field.annotation is int else text
+    kind: object = field.annotation if field is not None else None
+    return plain(text) if kind is int or kind is bool else text
 
 
 @dataclass(frozen=True)
@@ -211,15 +222,16 @@ def _known_keys(around: KeyPath) -> Iterable[str]:
     model: type[pydantic.BaseModel] = Settings
     for part in around:
         if isinstance(part, str) and part in model.model_fields:
-            inner = _model_in(model.model_fields[part].annotation)
+            inner = model_in(model.model_fields[part].annotation)
             model = inner or model
     return model.model_fields
 
 
-def _model_in(annotation: object) -> type[pydantic.BaseModel] | None:
+def model_in(annotation: object) -> type[pydantic.BaseModel] | None:
+    """The model that a field holds, also inside a list or mapping; None when it holds values."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+    return next((model for part in get_args(annotation) if (model := model_in(part))), None)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -234,11 +246,18 @@ def _contradictions(
     found: list[tuple[KeyPath, str]] = []
     for section, names in (("agents", settings.agents), ("ai_providers", settings.ai_providers)):
         found += [((section, name), _BAD_ID) for name in names if not CHOSEN_ID.match(name)]
+    for agent_id, agent in settings.agents.items():
+        if agent.approval == "bypass" and not settings.i_understand_unsandboxed:
+            found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found
 
 
+_UNSANDBOXED = (
+    "bypass lets its program run anything as you, outside any sandbox; "
+    "set i_understand_unsandboxed: true if you accept that"
+)
 _BAD_ID = (
     "is no id: lower-case letters, digits, `.`, `_`, `-`, the first a letter or digit, at most 63"
 )
@@ -259,6 +278,15 @@ def _project_contradictions(settings: Settings) -> list[tuple[KeyPath, str]]:
             if agent not in settings.agents:
                 reason = f"there is no agent {agent!r}{suggestion(agent, settings.agents)}"
                 found.append(((*here, "agents", number), reason))
+        if project.workspace == "scratch":
+            if project.path is not None:
+                found.append(
+                    ((*here, "path"), "has no meaning with workspace: scratch; remove one")
+                )
+            continue
+        if project.path is None:
+            found.append(((*here, "path"), "is required"))
+            continue
         first = places.setdefault(os.path.realpath(project.path), index)
         other = settings.projects[first]
         if first != index and not (project.shared_path and other.shared_path):

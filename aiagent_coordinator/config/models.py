@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationInfo
 
 from aiagent_coordinator import paths
 from aiagent_coordinator.config import values
 from aiagent_coordinator.runs import RetryPolicy
-from aiagent_coordinator.tasks import Agent, Check, Project, WorkspaceKind
+from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
 
 #: When a change of a setting counts.
 Reload = Literal["live", "next start", "never"]
@@ -69,6 +70,18 @@ def _secret(value: object, info: ValidationInfo) -> SecretStr:
     return SecretStr(text)
 
 
+def _timezone(value: object) -> str:
+    if not isinstance(value, str):
+        raise values.BadValueError(f"expected a name like Asia/Tokyo, got {values.describe(value)}")
+    try:
+        if value != "UTC":  # known also where the system has no database
+            ZoneInfo(value)
+    except (KeyError, OSError, ValueError):  # unknown, a folder of the database, or with `..`
+        reason = f"there is no time zone {value[:60]!r}; names look like UTC or Asia/Tokyo"
+        raise values.BadValueError(reason) from None
+    return value
+
+
 #: Seconds; in the file a number or a number with a unit.
 Duration = Annotated[float, PlainValidator(_duration)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
@@ -78,6 +91,8 @@ FilePath = Annotated[Path, PlainValidator(_path)]
 Program = Annotated[str, PlainValidator(_program)]
 Argv = Annotated[tuple[str, ...], PlainValidator(values.parse_argv)]
 Secret = Annotated[SecretStr, PlainValidator(_secret)]
+#: A name of the IANA time zone database.
+TimeZone = Annotated[str, PlainValidator(_timezone)]
 
 
 class _Model(BaseModel):
@@ -101,6 +116,18 @@ class RetrySettings(_Model):
         return RetryPolicy(self.max_attempts, self.backoff_seconds)
 
 
+class AskSettings(_Model):
+    """What happens when an agent asks a person."""
+
+    hold_seconds: Duration = setting(
+        45.0, "How long the asking agent is kept waiting before it is ended and resumed later."
+    )
+    max_per_task: int = setting(5, "Questions a task may ask in all.", ge=0, le=1000)
+    timeout: PositiveDuration = setting(
+        604800.0, "A question without an answer for so long fails its task."
+    )
+
+
 class ProviderSettings(_Model):
     """How a command line program is driven, where no shipped definition says it as you want it."""
 
@@ -121,13 +148,30 @@ class ProviderSettings(_Model):
 class AgentSettings(_Model):
     """Who does the work. The key is the agent's id."""
 
-    provider: str = setting(..., "The provider that drives its program.", min_length=1)
-    model: Expanded | None = setting(
-        None, "The model to ask for; the program's own default without. `${VAR}` is expanded."
+    provider: str = setting(
+        ..., "The provider that drives its program.", min_length=1, reload="live"
     )
-    role: str = setting("", "What the agent is told about itself, put before every task.")
+    model: Expanded | None = setting(
+        None,
+        "The model to ask for; the program's own default without. `${VAR}` is expanded.",
+        reload="live",
+    )
+    role: str = setting(
+        "", "What the agent is told about itself, put before every task.", reload="live"
+    )
+    approval: Literal["ask", "edits", "bypass"] = setting(
+        "edits",
+        "What it may do without asking: nothing but our tools, edits of files, or everything. "
+        "`bypass` needs `i_understand_unsandboxed: true`.",
+        reload="live",
+    )
+    passkey: Secret | None = setting(
+        None,
+        "What the agent shows a server that asks for it; ours does not. `${VAR}` is expanded.",
+        reload="live",
+    )
     max_concurrent: int = setting(
-        1, "Runs it may have at a time, over all projects.", ge=1, le=1000
+        1, "Runs it may have at a time, over all projects.", ge=1, le=1000, reload="live"
     )
 
     def agent(self, agent_id: str) -> Agent:
@@ -138,6 +182,7 @@ class AgentSettings(_Model):
             provider=self.provider,
             model=self.model,
             role=self.role,
+            approval=Approval(self.approval),
             max_concurrent=self.max_concurrent,
         )
 
@@ -146,31 +191,47 @@ class ProjectSettings(_Model):
     """A body of work on one repository or folder."""
 
     id: str = setting(..., "Its id: lower-case letters, digits, `.`, `_` and `-`.", reload="never")
-    path: FilePath = setting(
-        ..., "The repository or folder. `${VAR}` and `~` are expanded.", reload="never"
+    path: FilePath | None = setting(
+        None,
+        "The repository or folder; required unless `workspace: scratch`. `${VAR}` and `~` are "
+        "expanded.",
+        reload="never",
     )
     base_ref: Expanded | None = setting(
         None,
         "The branch, tag or commit that work starts from; what is checked out without. "
         "`${VAR}` is expanded.",
+        reload="live",
     )
-    agents: tuple[str, ...] = setting((), "Ids of the agents that work here; none: all of them.")
+    agents: tuple[str, ...] = setting(
+        (), "Ids of the agents that work here; none: all of them.", reload="live"
+    )
     checks: tuple[Argv, ...] = setting(
         (),
         "Commands that prove a result, each a line or a list of words; run without a shell, "
         "passed when they exit with 0.",
+        reload="live",
     )
-    workspace: Literal["worktree", "directory"] = setting(
-        "worktree", "Where runs work: each in an own git worktree, or in the folder itself."
+    workspace: Literal["worktree", "directory", "scratch"] = setting(
+        "worktree",
+        "Where runs work: each in an own git worktree, in the folder itself, or, without a `path`, "
+        "in a fresh repository.",
+        reload="live",
     )
     max_concurrent: int | None = setting(
-        None, "Runs at a time in this project; none: no limit of its own.", ge=1, le=1000
+        None,
+        "Runs at a time in this project; none: no limit of its own.",
+        ge=1,
+        le=1000,
+        reload="live",
     )
     allow_dirty: bool = setting(
-        False, "With `workspace: directory`: start although the checkout has uncommitted changes."
+        False,
+        "With `workspace: directory`: start although the checkout has uncommitted changes.",
+        reload="live",
     )
     shared_path: bool = setting(
-        False, "Set on each of several projects that use one path on purpose."
+        False, "Set on each of several projects that use one path on purpose.", reload="live"
     )
 
     def project(self) -> Project:
@@ -178,7 +239,7 @@ class ProjectSettings(_Model):
         return Project(
             id=self.id,
             name=self.id,
-            path=str(self.path),
+            path="" if self.path is None else str(self.path),
             base_ref=self.base_ref,
             workspace=WorkspaceKind(self.workspace),
             allow_dirty=self.allow_dirty,
@@ -191,9 +252,11 @@ class Settings(_Model):
     """Everything a configuration file may say."""
 
     polling_interval: PositiveDuration = setting(
-        10.0, "How often the loop looks although nothing was announced."
+        10.0, "How often the loop looks although nothing was announced.", reload="live"
     )
-    max_concurrent: int = setting(3, "Runs at a time over everything.", ge=1, le=1000)
+    max_concurrent: int = setting(
+        3, "Runs at a time over everything.", ge=1, le=1000, reload="live"
+    )
     max_finishing: int = setting(
         2, "Runs at a time in sealing, checks and what follows.", ge=1, le=1000
     )
@@ -203,7 +266,18 @@ class Settings(_Model):
     silence_timeout: PositiveDuration = setting(
         1800.0, "A run that prints nothing and does nothing for so long is stopped."
     )
+    run_timeout: PositiveDuration | None = setting(
+        None, "A run that takes longer is stopped; without, only silence ends one."
+    )
     retry: RetrySettings = setting(RetrySettings(), "See below.")
+    ask: AskSettings = setting(AskSettings(), "See below.")
+    timezone: TimeZone = setting(
+        "UTC",
+        "The time zone for screens and prompts; nothing shows a local time yet, everything is UTC.",
+    )
+    i_understand_unsandboxed: bool = setting(
+        False, "Allows `approval: bypass`: the agent's program runs anything, as you."
+    )
     state_dir: FilePath | None = setting(
         None,
         "Everything of ours lies here; by default a folder of the user's state directory named "
@@ -215,11 +289,16 @@ class Settings(_Model):
         "Where the server listens; at most 100 bytes. By default in the user's runtime directory. "
         "`${VAR}` and `~` are expanded.",
     )
+    log_directory: FilePath | None = setting(
+        None,
+        "Where the readable logs of runs are written; `logs` in the state directory without. `${VAR}` and "
+        "`~` are expanded.",
+    )
     coordinator_token: Secret | None = setting(
         None, "What a coordinator of another process shows the server. `${VAR}` is expanded."
     )
-    agents: dict[str, AgentSettings] = setting({}, "The agents, by id.")
-    projects: tuple[ProjectSettings, ...] = setting((), "The projects.")
+    agents: dict[str, AgentSettings] = setting({}, "The agents, by id.", reload="live")
+    projects: tuple[ProjectSettings, ...] = setting((), "The projects.", reload="live")
     ai_providers: dict[str, ProviderSettings] = setting(
         {}, "Changes to shipped providers, and providers of your own, by name."
     )

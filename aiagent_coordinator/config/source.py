@@ -80,7 +80,7 @@ def read_source(path: Path) -> Source:
     Raises:
         ConfigError: it cannot be read, or is not the YAML that is accepted here.
     """
-    file = _shown(path)
+    file = shown(path)
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
@@ -126,7 +126,8 @@ def _events(text: str) -> Iterator[yaml.Event]:
     return cast("Iterator[yaml.Event]", yaml.parse(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType] - the stubs leave it open
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """What a file is called where people read of it: from the working directory, if it lies there."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):

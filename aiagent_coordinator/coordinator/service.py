@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ class CoordinatorSettings:
     polling_seconds: float = 10.0
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
+    log_directory: Path | None = None
 
 
 class CoordinatorService:
@@ -80,6 +81,14 @@ class CoordinatorService:
         self._holding = anyio.Event()
         self._stop_agents = False
         self.supervisor: Supervisor | None = None
+        self._loop: Loop | None = None
+
+    def retune(self, limits: Limits, polling_seconds: float) -> None:
+        """Obey other limits from the next pass on, which comes at once; what runs goes on."""
+        self.settings = replace(self.settings, limits=limits, polling_seconds=polling_seconds)
+        if self._loop is not None:
+            self._loop.limits, self._loop.polling_seconds = limits, polling_seconds
+            self._loop.wake()
 
     def stop(self, *, agents: bool) -> None:
         """End this life: start nothing more, and with `agents` end the runs' trees too."""
@@ -116,6 +125,7 @@ class CoordinatorService:
             masker=self._masker,
             reporter=outbox,
             limits=self.settings.run_limits,
+            log_directory=self.settings.log_directory,
         )
         supervisor = Supervisor(
             context,
@@ -127,6 +137,7 @@ class CoordinatorService:
         )
         self.supervisor = supervisor
         loop = Loop(supervisor, link, self.settings.limits, self.settings.polling_seconds)
+        self._loop = loop
         renewal = Renewal(supervisor, link)
         updates.loop, updates.renewal = loop, renewal
         async with anyio.create_task_group() as tasks:

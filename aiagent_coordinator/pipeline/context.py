@@ -50,10 +50,14 @@ class RunLimits:
     stop_grace_seconds: float = 5.0
     #: Without a byte of output before a run counts as stalled.
     silence_seconds: float = 1800.0
+    #: For one run as a whole; None: no limit.
+    run_seconds: float | None = None
     #: For one check; then it is killed and counts as failed.
     check_seconds: float = 1800.0
     #: A CLI may live this long after its report was taken; then it is ended without harm to it.
     linger_seconds: float = 30.0
+    #: A CLI may live this long after it was told that its question has no answer yet.
+    asked_linger_seconds: float = 120.0
     #: How long the shim waits for the go before it gives up.
     gate_seconds: float = 120.0
 
@@ -71,6 +75,8 @@ class Context:
     masker: Masker
     reporter: Reporter
     limits: RunLimits = field(default_factory=RunLimits)
+    #: Where readable logs go instead of the state directory.
+    log_directory: Path | None = None
 
 
 class Control:

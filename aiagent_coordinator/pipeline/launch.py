@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import anyio
 
 from aiagent_coordinator import failpoints
-from aiagent_coordinator.clock import iso
+from aiagent_coordinator.clock import iso, parse_iso
 from aiagent_coordinator.errors import ExecutorError, StaleRunError
 from aiagent_coordinator.executors.base import Hold, HoldState
 from aiagent_coordinator.paths import host_id
@@ -122,6 +123,7 @@ async def _look_after(record: RunRecord, context: Context, control: Control) -> 
     sent: str | None = None
     quiet = _Quiet(folder, context)
     reported_at: float | None = None
+    told_at: float | None = None
     while True:
         await control.wait_changed(WATCH_SECONDS)
         now = context.clock.monotonic()
@@ -129,8 +131,14 @@ async def _look_after(record: RunRecord, context: Context, control: Control) -> 
             reported_at = now
         if reported_at is not None and now - reported_at > context.limits.linger_seconds:
             control.stop("lingering")
+        if told_at is None and _is_told_to_leave(control):
+            told_at = now
+        if told_at is not None and now - told_at > context.limits.asked_linger_seconds:
+            control.stop("asked")
         if quiet.seconds(now) > context.limits.silence_seconds:
             control.stop("stalled")
+        if _is_over_time(record, context):
+            control.stop("timed_out")
         wanted = "K" if control.kill else "T"
         if control.stop_reason and sent != wanted:
             # The reason is on the disk before the signal: a life after ours must not take our
@@ -147,6 +155,20 @@ async def _look_after(record: RunRecord, context: Context, control: Control) -> 
             )
             await context.executor.signal(folder, wanted)
             sent = wanted
+
+
+def _is_told_to_leave(control: Control) -> bool:
+    """Whether the agent asked, had no answer in time, and has reported nothing since."""
+    question: dict[str, Any] = control.facts.get("question") or {}
+    return bool(question.get("pending")) and not control.facts.get("report")
+
+
+def _is_over_time(record: RunRecord, context: Context) -> bool:
+    """Whether the run takes longer than any may; counted across lives of ours."""
+    limit, since = context.limits.run_seconds, parse_iso(record.launched_at)
+    if limit is None or since is None:
+        return False
+    return (context.clock.now() - since).total_seconds() > limit
 
 
 class _Quiet:

@@ -7,6 +7,7 @@ the reason. No report is never success, except for programs that cannot report.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from aiagent_coordinator.executors.base import HoldState
 from aiagent_coordinator.pipeline.run import RunRecord
@@ -60,6 +61,10 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
         if record.report.get("result") == "blocked":
             return End(RunOutcome.SUSPENDED, "agent_reported")
         return End(RunOutcome.FAILED, "agent_reported")
+    question: dict[str, Any] = record.facts.get("question") or {}
+    if question.get("pending") or question.get("answered") is False:
+        # It asked and left, as it was told to; or left before it was told.
+        return End(RunOutcome.SUSPENDED, "asked")
     return End(RunOutcome.FAILED, diagnosed or _unreported(record))
 
 

@@ -149,7 +149,8 @@ def _temp_dir(run_id: str) -> Path:
 
 def _log_path(record: RunRecord, context: Context) -> Path:
     """Where the readable log will be; its header says at once which run it is."""
-    folder = context.state.logs / path_name(record.project_id) / path_name(record.agent_id)
+    root = context.log_directory or context.state.logs
+    folder = root / path_name(record.project_id) / path_name(record.agent_id)
     # A second entry keeps the name of the first: it holds the time.
     for earlier in folder.glob(f"*-{record.run_id}.log"):
         return earlier
@@ -176,6 +177,7 @@ def _prompt_facts(record: RunRecord, *, can_report: bool) -> PromptFacts:
         attempt=int(task.get("attempt", 1)),
         max_attempts=int(task.get("max_attempts", 1)),
         handoff=task.get("handoff"),
+        answers=tuple((one["question"], one["answer"]) for one in task.get("answers", ())),
         agent_id=record.agent_id,
         role=record.agent.get("role") or "",
         project_name=str(record.project.get("name") or record.project_id),

@@ -19,6 +19,7 @@ class PromptFacts:
 
     Args:
         checks: The commands that will be run on the result, each as one readable line.
+        answers: Questions of earlier runs of this task, each with a person's answer.
         handoff: What the attempt before left for this one; written by an agent, so not trusted.
         role: What the configuration tells this agent about itself.
         workspace_kind: `worktree`, `clone`, `directory` or `scratch`.
@@ -35,6 +36,7 @@ class PromptFacts:
     attempt: int = 1
     max_attempts: int = 1
     handoff: str | None = None
+    answers: tuple[tuple[str, str], ...] = ()
     role: str = ""
     branch: str | None = None
     workspace_kind: str = "worktree"
@@ -46,9 +48,10 @@ def build(facts: PromptFacts) -> str:
     sections = (
         _who(facts),
         _section("Task", f"{facts.title} ({facts.task_id})\n\n{facts.description.strip()}"),
-        _section("It is done when", _list(facts.acceptance)),
+        _section("It is done when", _numbered(facts.acceptance)),
         _section("Workspace", _workspace(facts)),
         _section("Checks", _checks(facts)),
+        _section("Your questions, answered", _answers(facts)),
         _section("The attempt before", _handoff(facts)),
         _section("How to work", _how(facts)),
     )
@@ -78,6 +81,22 @@ def _section(title: str, body: str) -> str:
 
 def _list(lines: tuple[str, ...]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _numbered(lines: tuple[str, ...]) -> str:
+    return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+
+
+def _answers(facts: PromptFacts) -> str:
+    """What people said; the question is an agent's word, the answer a person's."""
+    if not facts.answers:
+        return ""
+    said = [
+        f"You asked:\n\n{fenced(question)}\n\nThe answer:\n\n{fenced(answer)}"
+        for question, answer in facts.answers
+    ]
+    begun = "This task was begun in a run before this one, which waited for an answer. Its work is here."
+    return "\n\n".join((begun, *said))
 
 
 def _workspace(facts: PromptFacts) -> str:
@@ -122,7 +141,16 @@ def _how(facts: PromptFacts) -> str:
         "   `exit`.\n"
         "3. Tell how far you are with `report_progress` when a step took long.\n"
         "4. When the task is done, or cannot be done, call `report_completed` with result `success`\n"
-        "   or `failed` and a summary of what you did and how you know that it works.\n"
+        "   or `failed` and a summary of what you did and how you know that it works"
+        f"{_evidence(facts)}.\n"
         "5. After `exit`, call `logout` and end. Without a report the attempt counts as failed.\n"
+        "When only a person can decide something, call `ask_human`. If it answers `pending`, commit what\n"
+        "you have and exit without a report: the task goes on, with the answer, in another run.\n"
         "If a tool says that the coordinator is restarting, call it again."
     )
+
+
+def _evidence(facts: PromptFacts) -> str:
+    if not facts.acceptance:
+        return ""
+    return ",\n   and as `evidence` for each criterion, by its number, how you know that it is met"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +16,16 @@ from aiagent_coordinator.paths import APP
 from aiagent_coordinator.providers.definition import Definition, load_definition
 from aiagent_coordinator.providers.substitution import nearest
 
+#: How a program is started that nothing is known about but its name: as the reference runner does.
+CONVENTION = "claude"
+
 
 class InlineProvider(Protocol):
-    """An entry of `ai_providers` in the configuration."""
+    """An entry of `ai_providers` in the configuration.
+
+    It may also have a `kick_command`: program and arguments in one text, in place of `cli_command`
+    and `cli_args`.
+    """
 
     @property
     def cli_command(self) -> str | None:
@@ -105,24 +113,14 @@ def user_folder() -> Path:
 
 def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -> Definition:
     key = f"ai_providers.{name}"
-    origin = entry.like or name
-    base = known.get(origin)
-    if base is None and entry.like:
-        raise ProviderError(
-            f"{key}.like: unknown provider {origin!r}; {nearest(origin, known)}", key=f"{key}.like"
-        )
-    if base is None:
-        raise ProviderError(
-            f"{key}: no definition has this name",
-            hint=f"say what it is like: {', '.join(sorted(known))}",
-            key=key,
-        )
-    command = tuple(entry.cli_args or ())
-    if entry.cli_command is None:
+    program, words = _program(entry, key)
+    base = _base(name, entry.like, program, known)
+    if program is None:
         executable = base.detect.executable
-        command = base.launch.command + command
+        command = base.launch.command + words
     else:
-        executable = _executable(entry.cli_command, f"{key}.cli_command")
+        executable = program
+        command = words
     return dataclasses.replace(
         base,
         name=name,
@@ -130,6 +128,65 @@ def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -
         detect=dataclasses.replace(base.detect, executable=executable),
         launch=dataclasses.replace(base.launch, command=command),
     )
+
+
+def _base(
+    name: str, like: str | None, program: str | None, known: Mapping[str, Definition]
+) -> Definition:
+    """What an entry is made from: what it is like, the definition of its name, or the convention."""
+    key = f"ai_providers.{name}"
+    origin = like or name
+    if origin in known:
+        return known[origin]
+    if like:
+        raise ProviderError(
+            f"{key}.like: unknown provider {origin!r}; {nearest(origin, known)}", key=f"{key}.like"
+        )
+    if program is None or CONVENTION not in known:
+        raise ProviderError(
+            f"{key}: no definition has this name, and no program is given; {nearest(name, known)}",
+            hint=f"give its cli_command, or say what it is like: {', '.join(sorted(known))}",
+            key=key,
+        )
+    return known[CONVENTION]
+
+
+def _program(entry: InlineProvider, key: str) -> tuple[str | None, tuple[str, ...]]:
+    """The program of an entry, when it names one, and the words after it."""
+    kick: str | None = getattr(entry, "kick_command", None)
+    words = tuple(entry.cli_args or ())
+    if kick is None:
+        program = entry.cli_command
+        if program is not None:
+            program = _executable(program, f"{key}.cli_command")
+        return program, words
+    if entry.cli_command is not None or words:
+        raise ProviderError(
+            f"{key}.kick_command: stands in place of cli_command and cli_args; give one or the other",
+            key=f"{key}.kick_command",
+        )
+    program, *rest = split_command(kick, f"{key}.kick_command")
+    return _executable(program, f"{key}.kick_command"), tuple(rest)
+
+
+def split_command(text: str, key: str) -> list[str]:
+    """Split a command line into words as a shell would, without ever being one.
+
+    Quotes and backslashes group words; variables, globs, pipes and everything else stay text.
+
+    Raises:
+        ProviderError: it holds no word, or a quote is not closed.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        reason = str(error).lower()
+        raise ProviderError(
+            f"{key}: {text!r} cannot be split into words: {reason}", key=key
+        ) from None
+    if not words:
+        raise ProviderError(f"{key}: {text!r} names no program", key=key)
+    return words
 
 
 def _executable(text: str, key: str) -> str:

@@ -10,8 +10,8 @@ from typing import Literal
 from aiagent_coordinator.errors import ProviderError, SpawnError
 from aiagent_coordinator.providers import mcp_config
 from aiagent_coordinator.providers.detect import resolve
-from aiagent_coordinator.providers.shape import Definition, Groups, McpStyle, PromptVia
-from aiagent_coordinator.providers.substitution import names_in, sole_name, substitute
+from aiagent_coordinator.providers.shape import Definition, McpStyle, PromptVia
+from aiagent_coordinator.providers.substitution import PLACED, names_in, sole_name, substitute
 from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.tasks import Approval
@@ -100,8 +100,11 @@ def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...
         Approval.EDITS: definition.approval.edits,
         Approval.BYPASS: definition.approval.bypass,
     }
+    facts["session_args"] = tuple(word for group in session for word in _group(group, facts))
+    facts["approval_args"] = _group(flags[Approval(values.approval)], facts)
     # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
-    groups: Groups = (*session, flags[Approval(values.approval)], *launch.args)
+    said = {name for group in launch.args for word in group for name in names_in(word)}
+    groups = (*((f"{{{name}}}",) for name in PLACED if name not in said), *launch.args)
     return launch.command + tuple(word for group in groups for word in _group(group, facts))
 
 
@@ -133,6 +136,7 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
     return {
         "mcp_config_file": str(values.files_dir / mcp.file) if has_file else "",
         "mcp_config_inline": mcp_config.config_text(definition, values),
+        "mcp_entry_toml": mcp_config.entry_toml(definition, values),
         "mcp_tools": mcp_config.tool_names(mcp, values.tools),
         "model": values.model,
         "extra_args": values.extra_args,

@@ -21,6 +21,7 @@ from aiagent_coordinator.providers import shape, substitution
 from aiagent_coordinator.providers.shape import Definition, McpStyle, PromptVia, duration_seconds
 from aiagent_coordinator.providers.substitution import nearest
 from aiagent_coordinator.providers.toml_lines import KeyPath, line_of
+from aiagent_coordinator.providers.transcript import DIALECTS
 from aiagent_coordinator.providers.variables import never_passes
 from aiagent_coordinator.runs import REASONS
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Definition", "load_definition"]
 
-#: Output dialects this program can read.
-DIALECTS = ("plain",)
 #: What a definition may be called: also the name of its file.
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 #: A repeated group that holds a repetition backtracks without end on hostile output.
@@ -173,6 +172,9 @@ def _word_faults(path: KeyPath, word: str) -> Iterator[_Fault]:
         yield path, f"{{{min(lists)}}} is a list and stands alone in its word"
     if lists and path[:2] == ("launch", "env"):
         yield path, f"{{{min(lists)}}} is a list; a variable holds one value"
+    placed = lists.intersection(substitution.PLACED)
+    if placed and path != ("launch", "args"):
+        yield path, f"{{{min(placed)}}} belongs into launch.args"
 
 
 def _name_faults(path: KeyPath, text: str, known: frozenset[str]) -> Iterator[_Fault]:

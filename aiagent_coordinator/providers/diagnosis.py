@@ -7,6 +7,7 @@ import signal as signals
 from dataclasses import dataclass
 
 from aiagent_coordinator.providers.shape import Definition, ErrorRule
+from aiagent_coordinator.providers.transcript import error_texts
 from aiagent_coordinator.redaction import Masker, printable
 
 #: How much of the end of each stream is looked at.
@@ -52,22 +53,25 @@ def diagnose(
 ) -> Diagnosis:
     """Say why a CLI ended as it did.
 
-    The definition's patterns on standard error come first, then its exit codes, then the plain
-    facts. Prose on standard output is never matched: an agent may write about errors.
+    The definition's patterns on the errors that the CLI states in its dialect and on standard error
+    come first, then its exit codes, then the plain facts. Prose on standard output is never matched:
+    an agent may write about errors.
 
     Args:
         definition: Whose patterns and codes.
         exit_code: None when a signal ended it, or nobody knows.
         signal: The signal that ended it.
         tail_err: The end of its standard error.
-        tail_out: The end of its standard output; told when standard error is empty.
+        tail_out: The end of its standard output; told when nothing else was said.
         masker: Hides what must not be told.
     """
     masker = masker or Masker()
     err = _lines(tail_err, masker)
-    excerpt = _excerpt(err) or _excerpt(_lines(tail_out, masker))
+    stated = error_texts(definition.output.dialect, tail_out[-TAIL_BYTES:])
+    said = [*err, *_lines("\n".join(stated).encode("utf-8", "replace"), masker)]
+    excerpt = _excerpt(said) or _excerpt(_lines(tail_out, masker))
     for rule in definition.errors:
-        line = _last_match(rule, err)
+        line = _last_match(rule, said)
         if line:
             return Diagnosis(rule.reason, _clip(line), rule.remedy)
     if signal is not None:

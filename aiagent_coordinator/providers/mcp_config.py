@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,21 +16,26 @@ if TYPE_CHECKING:
 
 
 def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]:
-    """The whole configuration: our server and nothing else; empty for a CLI without MCP.
+    """The whole configuration: our server and the definition's settings; empty without MCP.
 
     It names the bridge, which reads the token from the run's folder: there is no secret in it.
     """
     mcp = definition.mcp
     if mcp.style is McpStyle.NONE:
         return {}
-    entry = _fill(dict(_entry(mcp, values)), _entry_values(values))
-    return {mcp.root_key: {SERVER_NAME: entry}}
+    return {**mcp.settings, mcp.root_key: {SERVER_NAME: entry(mcp, values)}}
 
 
 def config_text(definition: Definition, values: LaunchValues) -> str:
     """The configuration as JSON on one line; empty for a CLI without MCP."""
     content = config(definition, values)
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")) if content else ""
+
+
+def entry_toml(definition: Definition, values: LaunchValues) -> str:
+    """The entry of our server as a TOML inline table; empty for a CLI without MCP."""
+    mcp = definition.mcp
+    return "" if mcp.style is McpStyle.NONE else _toml(entry(mcp, values))
 
 
 def config_files(definition: Definition, values: LaunchValues) -> dict[str, bytes]:
@@ -45,12 +51,16 @@ def tool_names(mcp: Mcp, tools: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(substitute(mcp.tool_name, {"server": SERVER_NAME, "tool": tool}) for tool in tools)
 
 
-def _entry(mcp: Mcp, values: LaunchValues) -> Mapping[str, JsonValue]:
-    return mcp.http if values.url and mcp.http else mcp.stdio
+def entry(mcp: Mcp, values: LaunchValues) -> JsonValue:
+    """What stands under our server's name."""
+    template = mcp.http if values.url and mcp.http else mcp.stdio
+    return _fill(dict(template), _entry_values(mcp, values))
 
 
-def _entry_values(values: LaunchValues) -> dict[str, JsonValue]:
+def _entry_values(mcp: Mcp, values: LaunchValues) -> dict[str, JsonValue]:
     return {
+        "tool_timeout_ms": round(mcp.tool_timeout_seconds * 1000),
+        "tool_timeout_seconds": math.ceil(mcp.tool_timeout_seconds),
         "bridge_command": values.python,
         "bridge_args": ["-I", "-S", str(values.run_dir / "bridge.py")],
         "server": SERVER_NAME,
@@ -70,8 +80,17 @@ def _fill(template: JsonValue, values: Mapping[str, JsonValue]) -> JsonValue:
     name = sole_name(template)
     if name:
         return values[name]
-    texts = {key: value for key, value in values.items() if isinstance(value, str)}
+    texts = {key: str(value) for key, value in values.items() if isinstance(value, str | int)}
     return substitute(template, texts)
+
+
+def _toml(value: JsonValue) -> str:
+    """Write a value as TOML on one line. JSON writes all but tables and a control character the same."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_toml(key)}={_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_toml(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _fill_list(template: list[JsonValue], values: Mapping[str, JsonValue]) -> list[JsonValue]:

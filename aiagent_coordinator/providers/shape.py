@@ -66,7 +66,8 @@ class Launch:
     """The words after the executable, and the environment.
 
     `command` belongs to the executable and is never substituted. A group of `args` vanishes when a
-    placeholder in it is empty; a variable of `env` does too.
+    placeholder in it is empty; a variable of `env` does too. The words about session and approval
+    come first, unless `args` say where by `{session_args}` and `{approval_args}`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -93,7 +94,8 @@ class ApprovalArgs:
 class Mcp:
     """How our server is written into the CLI's configuration.
 
-    `file` is a path under the run's `files/`; `stdio` and `http` are the server's entry.
+    `file` is a path under the run's `files/`; `stdio` and `http` are the server's entry; `settings`
+    is what else stands in the same file.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -102,6 +104,7 @@ class Mcp:
     root_key: str = "mcpServers"
     stdio: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     http: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     tool_name: str = "{tool}"
     tool_timeout: str = "60s"
 
@@ -143,7 +146,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class ErrorRule:
-    """A text on standard error that says why it failed, and what helps."""
+    """A text on standard error, or in an error of the dialect, that says why; and what helps."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     pattern: str

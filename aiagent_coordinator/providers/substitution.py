@@ -6,17 +6,20 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
+#: What `resume`, `own_session_id` and `approval` come to; `launch.args` may say where it stands.
+PLACED = ("session_args", "approval_args")
 #: Values that are lists stand alone in their word and are spliced.
-LIST_PLACEHOLDERS = frozenset({"mcp_tools", "extra_args", "bridge_args"})
+LIST_PLACEHOLDERS = frozenset({"mcp_tools", "extra_args", "bridge_args", *PLACED})
 #: Everything the words and the environment of a definition may name.
 PLACEHOLDERS = LIST_PLACEHOLDERS | {
-    *("mcp_config_file", "mcp_config_inline", "model", "prompt", "prompt_file"),
+    *("mcp_config_file", "mcp_config_inline", "mcp_entry_toml", "model", "prompt", "prompt_file"),
     *("provider_session_id", "new_uuid", "workspace", "run_dir", "files_dir", "bridge_command"),
     *("socket", "python", "setting_sources", "max_turns", "server"),
 }
 #: What the entry of our server may name.
-STDIO_PLACEHOLDERS = frozenset({"bridge_command", "bridge_args", "server", "socket"})
-HTTP_PLACEHOLDERS = frozenset({"url", "headers", "server"})
+_EVERY_ENTRY = ("server", "tool_timeout_ms", "tool_timeout_seconds")
+STDIO_PLACEHOLDERS = frozenset({"bridge_command", "bridge_args", "socket", *_EVERY_ENTRY})
+HTTP_PLACEHOLDERS = frozenset({"url", "headers", *_EVERY_ENTRY})
 #: Only the name of a tool as the model sees it knows which tool is meant.
 TOOL_PLACEHOLDERS = frozenset({"server", "tool"})
 

@@ -45,7 +45,8 @@ class LaunchValues:
     provider_session_id: str = ""
     new_uuid: str = ""
     max_turns: str = ""
-    setting_sources: str = ""
+    # a checked-in hook or server of the project would run without anybody having been asked
+    setting_sources: str = "user"
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 

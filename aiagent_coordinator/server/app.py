@@ -8,6 +8,7 @@ import resource
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -24,6 +25,9 @@ from aiagent_coordinator.server.herald import Herald
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
+from aiagent_coordinator.store import questions
+from aiagent_coordinator.store.tasks import lock_task
+from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from aiagent_coordinator.clock import Clock
     from aiagent_coordinator.server.adapter import Adapter
     from aiagent_coordinator.store.engine import Store
+    from aiagent_coordinator.store.unit import Unit
+    from aiagent_coordinator.tasks import Question
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +50,8 @@ STOP_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 #: How often half lines and stalled writes are looked for.
 SWEEP_SECONDS = 1.0
+#: How often questions are looked for that nobody answered in days.
+EXPIRE_SECONDS = 30.0
 #: After the system refused to accept: no file descriptors are left.
 ACCEPT_REST_SECONDS = 0.1
 
@@ -57,6 +65,9 @@ class ServerSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     version: str = __version__
     lease_seconds: float = 90.0
+    ask: AskPolicy = field(default_factory=AskPolicy)
+    #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
+    max_concurrent: int | None = None
     #: None: what the limit of open files allows.
     max_connections: int | None = None
 
@@ -77,7 +88,13 @@ class Server:
             operator_key=settings.operator_key,
             coordinator_key=settings.coordinator_key,
         )
-        terms = Terms(settings.version, settings.retry, settings.lease_seconds)
+        terms = Terms(
+            settings.version,
+            settings.retry,
+            settings.lease_seconds,
+            settings.ask,
+            settings.max_concurrent,
+        )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
         self._herald = Herald(store, live_runs, snapshot, self._live, clock)
         self._connections: dict[Connection, Caller] = {}
@@ -85,6 +102,7 @@ class Server:
         self._max_connections = settings.max_connections or _room_for_connections()
         self._scope = anyio.CancelScope(shield=True)
         store.on_commit(self._herald.notice)
+        store.on_commit(self._boards.bells.notice)
 
     async def run(
         self, sock: socket.socket, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
@@ -121,6 +139,7 @@ class Server:
                 self._live.begin(tasks)
                 self._herald.begin(tasks)
                 tasks.start_soon(self._sweep)
+                tasks.start_soon(self._expire_questions)
                 task_status.started()
                 await self._accept(listener, tasks, adapter)
 
@@ -234,11 +253,20 @@ class Server:
                         "a connection was closed in the middle of a line",
                     )
 
+    async def _expire_questions(self) -> None:
+        """Fail tasks that waited too long for an answer."""
+        while True:
+            found = await self._store.read(questions.expired)
+            for question in found:
+                await self._store.write(partial(_expire, question=question))
+            await anyio.sleep(EXPIRE_SECONDS)
+
     async def _stop(self, listener: SocketListener) -> None:
         await listener.aclose()
         self._herald.end()
         for connection in self._connections:
             connection.stop()
+        self._boards.bells.close()
         with anyio.move_on_after(STOP_SECONDS):
             for connection in list(self._connections):
                 await connection.until_quiet()
@@ -248,6 +276,10 @@ class Server:
         with anyio.move_on_after(CLOSE_SECONDS):
             for connection in ending:
                 await connection.done.wait()
+
+
+def _expire(unit: Unit, question: Question) -> None:
+    questions.expire(unit, question, lock_task(unit, question.task_id))
 
 
 def _room_for_connections() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -18,7 +18,14 @@ from aiagent_coordinator.errors import (
     ValidationError,
 )
 from aiagent_coordinator.runs import RetryPolicy, Run
-from aiagent_coordinator.server import tools_agent, tools_coordinator, tools_person
+from aiagent_coordinator.server import (
+    tools_agent,
+    tools_ask,
+    tools_board,
+    tools_coordinator,
+    tools_person,
+)
+from aiagent_coordinator.server.asking import Bells
 from aiagent_coordinator.server.auth import (
     Authenticator,
     Caller,
@@ -34,10 +41,17 @@ from aiagent_coordinator.store import effects
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
 
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
-TOOLS: dict[str, Tool] = {**tools_agent.TOOLS, **tools_coordinator.TOOLS, **tools_person.TOOLS}
+TOOLS: dict[str, Tool] = {
+    **tools_agent.TOOLS,
+    **tools_ask.TOOLS,
+    **tools_coordinator.TOOLS,
+    **tools_person.TOOLS,
+    **tools_board.TOOLS,
+}
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
 #: Arguments that say who calls or for whom; an agent can only name itself.
@@ -51,6 +65,9 @@ class Terms:
     version: str
     retry: RetryPolicy
     lease_seconds: float
+    ask: AskPolicy = field(default_factory=AskPolicy)
+    #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
+    max_concurrent: int | None = None
 
 
 class Boards:
@@ -71,6 +88,7 @@ class Boards:
         self.terms = terms
         self.clock = clock
         self.started = clock.monotonic()
+        self.bells = Bells()
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
         self._live = live
@@ -146,18 +164,47 @@ class Boards:
                 kept = effects.find_effect(unit, key, digest)
                 if kept is not None and kept.answer is not None:
                     return kept.answer
-            run = run_store.get_run(unit, run_id)
-            if not has_agent(run):
-                raise UnauthorizedError("this run is over", hint="exit")
-            if run.authenticated_at is None:
-                run_store.mark_authenticated(unit, run_id)
-            answer = work(unit, run)
+            answer = work(unit, _live_agent(unit, run_id))
             if key is not None:
                 effect = effects.Effect(call.name, answer=answer)
                 effects.save_effect(unit, key, digest, effect)
             return answer
 
         return await self.store.write(unit_of_work)
+
+    async def begin_as_agent(self, context: Context, begin: Callable[[Unit, Run], str]) -> str:
+        """Do the first half of a call that waits: keep what it makes, and give the id of that.
+
+        Sent again over a bridge, the call finds the id of the first time, and waits on.
+
+        Raises:
+            UnauthorizedError: the run is over.
+        """
+        call = context.call
+        run_id = cast("str", context.identity.run_id)
+        key, is_resent = _effect_key(run_id, call)
+        digest = _digest(call)
+
+        def unit_of_work(unit: Unit) -> str:
+            if key is not None and is_resent:
+                kept = effects.find_effect(unit, key, digest)
+                if kept is not None and kept.id is not None:
+                    return kept.id
+            made = begin(unit, _live_agent(unit, run_id))
+            if key is not None:
+                effects.save_effect(unit, key, digest, effects.Effect(call.name, made))
+            return made
+
+        return await self.store.write(unit_of_work)
+
+    async def finish_as_agent(self, context: Context, finish: Callable[[Unit, Run], Json]) -> Json:
+        """Do the second half of a call that waits; again it gives the same.
+
+        Raises:
+            UnauthorizedError: the run is over.
+        """
+        run_id = cast("str", context.identity.run_id)
+        return await self.store.write(lambda unit: finish(unit, _live_agent(unit, run_id)))
 
     async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
         """Refuse what this role may not do, and an agent that names somebody else."""
@@ -198,6 +245,20 @@ class Boards:
             )
 
         await self.store.write(note)
+
+
+def _live_agent(unit: Unit, run_id: str) -> Run:
+    """The run whose agent calls; its first call is its authentication.
+
+    Raises:
+        UnauthorizedError: the run is over.
+    """
+    run = run_store.get_run(unit, run_id)
+    if not has_agent(run):
+        raise UnauthorizedError("this run is over", hint="exit")
+    if run.authenticated_at is None:
+        run_store.mark_authenticated(unit, run_id)
+    return run
 
 
 def _effect_key(run_id: str, call: Call) -> tuple[effects.CallKey | None, bool]:

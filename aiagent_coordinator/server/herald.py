@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 #: What a run's coordinator wants to hear at once: its agent spoke, or a person wants a stop.
 _FOR_COORDINATOR = frozenset(
-    {"run.hello", "run.authenticated", "run.reported", "run.stop_requested", "session.ended"}
+    {
+        "run.hello",
+        "run.authenticated",
+        "run.reported",
+        "run.stop_requested",
+        "session.ended",
+        "question.asked",
+        "question.pending",
+        "question.answered",
+        "question.closed",
+    }
 )
 #: A task cannot be claimed before its time: the push comes a moment after, never before.
 DUE_SLACK_SECONDS = 0.01

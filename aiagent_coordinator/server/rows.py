@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_jsonable_python
 
 from aiagent_coordinator.clock import iso
+from aiagent_coordinator.store import dependencies, questions
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from aiagent_coordinator.runs import Run
     from aiagent_coordinator.server.calls import Json
+    from aiagent_coordinator.store.unit import Unit
     from aiagent_coordinator.tasks import Task
 
 #: Left out of lists: a thousand of them would not fit into one answer.
@@ -35,6 +37,16 @@ def _plain(value: object) -> object:
 def task(one: Task) -> Json:
     """A task with all its texts."""
     return plain(one)
+
+
+def task_with(unit: Unit, one: Task) -> Json:
+    """A task with all its texts, what it depends on, and its open question."""
+    asked = next((each for each in questions.of_task(unit, one.id) if each.is_open), None)
+    return {
+        **plain(one),
+        "depends_on": [needed.id for needed in dependencies.needed_by(unit, one.id)],
+        "question": None if asked is None else plain(asked),
+    }
 
 
 def task_line(one: Task) -> Json:

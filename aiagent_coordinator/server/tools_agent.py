@@ -5,6 +5,7 @@ Ids are those of the agent's run; an argument that names another is refused befo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -13,16 +14,35 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, table, tool
+from aiagent_coordinator.store import questions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.workflows.worker import WorkerState, next_step, stage_after_reading
+from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.workflows.worker import (
+    WorkerState,
+    missing_evidence,
+    next_step,
+    stage_after_reading,
+)
 
 _NEXT = "Call get_next_action."
 #: A summary is read by people and by the next attempt; what is longer belongs into a file.
 MAX_SUMMARY_CHARS = 16_000
 MAX_MESSAGE_CHARS = 2_000
+#: How often a report without evidence is given back.
+MAX_REFUSALS = 2
+
+GUIDE = (
+    "1. authenticate, once. 2. get_next_action, and do only what its instruction says; call it again "
+    "after each step, until it says exit. 3. get_my_task gives the task, what an attempt before left, "
+    "and answers of people. 4. report_progress when a step took long. 5. ask_human when only a "
+    "person can decide; when no answer comes in time, commit and exit. 6. report_completed with "
+    "success, failed or blocked, a summary, and evidence for each acceptance criterion. 7. logout, "
+    "and exit. Work only in the current folder and on its branch; do not push. Sub-tasks, workflows and "
+    "notes are not offered by this server."
+)
 
 
 class AgentArguments(Arguments):
@@ -43,6 +63,15 @@ class ReportProgress(AgentArguments):
     """What was just done, in one sentence."""
 
 
+class Evidence(Arguments):
+    """How one acceptance criterion is known to be met."""
+
+    criterion: int = Field(ge=1, le=1000)
+    """Its number, from 1."""
+    text: str = Field(min_length=1, max_length=MAX_MESSAGE_CHARS)
+    """What shows that it is met."""
+
+
 class ReportCompleted(AgentArguments):
     """Arguments of `report_completed`."""
 
@@ -52,6 +81,8 @@ class ReportCompleted(AgentArguments):
     """What was changed, or why it could not be done."""
     next_steps: str | None = Field(None, max_length=MAX_SUMMARY_CHARS)
     """What remains to be done by others."""
+    evidence: list[Evidence] = Field(max_length=1000, default_factory=list[Evidence])
+    """For each acceptance criterion, how you know that it is met."""
 
 
 async def authenticate(context: Context, arguments: AgentArguments) -> Json:
@@ -92,6 +123,11 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
             "attempt": run.attempt,
             "max_attempts": task.max_attempts,
             "handoff": task.handoff,
+            "answers": [
+                {"question": one.text, "answer": one.answer}
+                for one in questions.of_task(unit, task.id)
+                if one.answer is not None
+            ],
         }
         return {"success": True, "has_task": True, "task": facts, "instruction": _NEXT}
 
@@ -103,7 +139,18 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
     del arguments
 
     def work(unit: Unit, run: Run) -> Json:
-        step = next_step(WorkerState(run.stage, run.reported_at is not None, run.stop_reason))
+        question = questions.last_of_run(unit, run.id)
+        step = next_step(
+            WorkerState(
+                run.stage,
+                run.reported_at is not None,
+                run.stop_reason,
+                question is not None
+                and question.pending_at is not None
+                and question.closed_at is None,
+                _criteria(unit, run, run.missing_evidence),
+            )
+        )
         if step.stage is not None and step.stage != run.stage:
             run_store.set_stage(unit, run.id, step.stage)
         return {
@@ -122,10 +169,12 @@ async def report_progress(context: Context, arguments: ReportProgress) -> Json:
     def work(unit: Unit, run: Run) -> Json:
         # a run that is being stopped may have lost its task to a cancellation already
         stop = run.stop_reason is not None
-        if run.task_id is not None and not stop:
+        task = None if run.task_id is None else task_store.get_task(unit, run.task_id)
+        # a task that waits for an answer makes no progress, and its agent no mistake
+        if task is not None and task.status is TaskStatus.RUNNING and not stop:
             set_progress(
                 unit,
-                task_store.get_task(unit, run.task_id),
+                task,
                 arguments.progress,
                 actor=context.identity.actor,
                 message=arguments.message,
@@ -146,15 +195,84 @@ async def report_completed(context: Context, arguments: ReportCompleted) -> Json
     def work(unit: Unit, run: Run) -> Json:
         is_first = run.reported_at is None
         if is_first:
+            lacking = _lacking(unit, run, arguments)
+            if lacking is not None:
+                return lacking
+            if run.task_id is not None:
+                task = task_store.lock_task(unit, run.task_id)
+                questions.withdraw(unit, task, run, actor=context.identity.actor)
             parts = (arguments.summary, _titled("Next steps", arguments.next_steps))
             summary = "\n\n".join(part for part in parts if part) or None
             run_store.record_agent_report(unit, run, arguments.result, summary)
         return {
             "success": True,
+            "accepted": True,
             "result": arguments.result if is_first else run.reported_result,
             "already_reported": not is_first,
             "action": "exit",
             "instruction": "Your report is in. Call no more tools and exit.",
+        }
+
+    return await context.board.as_agent(context, work)
+
+
+def _lacking(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
+    """What a report of success leaves out; None when it is taken as it is.
+
+    Asked for at most `MAX_REFUSALS` times: an agent that cannot say more must still come to an end.
+    """
+    if run.task_id is None or arguments.result != "success":
+        return None
+    acceptance = task_store.get_task(unit, run.task_id).acceptance
+    named = {one["criterion"]: str(one["text"]) for one in run.evidence}
+    named |= {one.criterion: one.text for one in arguments.evidence}
+    evidence = [
+        {"criterion": number, "text": text}
+        for number, text in sorted(named.items())
+        if number <= len(acceptance)
+    ]
+    missing = tuple(number for number in range(1, len(acceptance) + 1) if number not in named)
+    if not missing or run.report_refusals >= MAX_REFUSALS:
+        if acceptance:
+            run_store.keep_evidence(unit, run, evidence)
+        return None
+    run_store.refuse_report(unit, run, missing, evidence)
+    criteria = _criteria(unit, run, missing)
+    return {
+        "success": True,
+        "accepted": False,
+        "already_reported": False,
+        "missing": list(missing),
+        "action": "report_completion",
+        "instruction": missing_evidence(criteria),
+    }
+
+
+def _criteria(unit: Unit, run: Run, numbers: Sequence[int]) -> tuple[str, ...]:
+    """Acceptance criteria by their numbers, as they are shown."""
+    if not numbers or run.task_id is None:
+        return ()
+    acceptance = task_store.get_task(unit, run.task_id).acceptance
+    return tuple(f"{number}. {acceptance[number - 1]}" for number in numbers)
+
+
+async def get_session_guide(context: Context, arguments: AgentArguments) -> Json:
+    """Tell an agent how to work here, and where it stands."""
+    del arguments
+
+    def work(unit: Unit, run: Run) -> Json:
+        task = None if run.task_id is None else task_store.get_task(unit, run.task_id)
+        return {
+            "success": True,
+            "guide": GUIDE,
+            "agent_id": run.agent_id,
+            "project_id": run.project_id,
+            "task_id": run.task_id,
+            "title": task.title if task else None,
+            "attempt": run.attempt,
+            "stage": run.stage,
+            "ask_seconds": context.board.terms.ask.hold_seconds,
+            "instruction": _NEXT,
         }
 
     return await context.board.as_agent(context, work)
@@ -205,6 +323,12 @@ TOOLS = table(
             ReportCompleted,
             report_completed,
             "Tell how the task went, once, when you are done with it.",
+            Role.AGENT,
+        ),
+        tool(
+            AgentArguments,
+            get_session_guide,
+            "Read how to work here, and where you stand.",
             Role.AGENT,
         ),
         tool(AgentArguments, logout, "End your session, just before you exit.", Role.AGENT),

@@ -14,8 +14,8 @@ from aiagent_coordinator.server import rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
+from aiagent_coordinator.store import dependencies, projects, questions
 from aiagent_coordinator.store import events as event_store
-from aiagent_coordinator.store import projects
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
@@ -24,9 +24,6 @@ from aiagent_coordinator.tasks import Check, TaskStatus
 #: Enough for every real task, and small enough that a list of tasks fits into one answer.
 MAX_PARTS = 100
 MAX_WORD_CHARS = 8192
-
-#: Tasks read at once when they are counted.
-_COUNT_PAGE = 1000
 
 Word = Annotated[str, Field(max_length=MAX_WORD_CHARS)]
 Argv = Annotated[list[Word], Field(min_length=1, max_length=MAX_PARTS)]
@@ -54,6 +51,8 @@ class CreateTask(Arguments):
     acceptance: Annotated[list[Word], Field(max_length=MAX_PARTS, default_factory=list)]
     checks: Annotated[list[CheckCommand], Field(max_length=MAX_PARTS, default_factory=list)]
     branch: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    depends_on: Annotated[list[str], Field(max_length=MAX_PARTS, default_factory=list)]
+    """Tasks that must succeed first: ids, or beginnings of them."""
 
 
 class Page(Arguments):
@@ -100,6 +99,13 @@ class OneTask(Arguments):
     task_id: str
 
 
+class GetTask(OneTask):
+    """Arguments of `get_task`."""
+
+    details: bool = False
+    """With its runs, questions, and last events."""
+
+
 class OneRun(Arguments):
     """A run by its id, or the beginning of it."""
 
@@ -121,20 +127,21 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
     attempts = arguments.max_attempts or context.board.terms.retry.max_attempts
 
     def work(unit: Unit) -> Json:
-        agents = [agent.id for agent in projects.list_agents(unit)]
         agent_id = arguments.agent_id
         new = task_store.NewTask(
-            project_id=_meant("project", arguments.project_id, _project_ids(unit)),
+            project_id=meant_project(unit, arguments.project_id),
             title=arguments.title,
-            agent_id=None if agent_id is None else _meant("agent", agent_id, agents),
+            agent_id=None if agent_id is None else meant_agent(unit, agent_id),
             description=arguments.description,
             priority=arguments.priority,
             acceptance=tuple(arguments.acceptance),
             checks=tuple(Check(tuple(check.argv)) for check in arguments.checks),
             branch=arguments.branch,
             max_attempts=attempts,
+            depends_on=tuple(arguments.depends_on),
         )
-        return {"task": rows.task(task_store.create_task(unit, new, context.identity.actor))}
+        made = task_store.create_task(unit, new, context.identity.actor)
+        return {"task": rows.task_with(unit, made)}
 
     return await context.board.store.write(work)
 
@@ -153,12 +160,25 @@ async def list_tasks(context: Context, arguments: ListTasks) -> Json:
     return rows.page("tasks", [rows.task_line(task) for task in found], arguments.limit)
 
 
-async def get_task(context: Context, arguments: OneTask) -> Json:
+async def get_task(context: Context, arguments: GetTask) -> Json:
     """Show one task."""
-    task = await context.board.store.read(
-        lambda unit: task_store.find_task(unit, arguments.task_id)
-    )
-    return {"task": rows.task(task)}
+
+    def work(unit: Unit) -> Json:
+        task = task_store.find_task(unit, arguments.task_id)
+        found = {"task": rows.task_with(unit, task)}
+        if not arguments.details:
+            return found
+        runs = run_store.list_runs(unit, run_store.RunFilter(task_id=task.id))
+        return {
+            **found,
+            "runs": [rows.run_line(run) for run in runs],
+            "questions": [rows.plain(one) for one in questions.of_task(unit, task.id)],
+            "depends_on": [rows.plain(one) for one in dependencies.needed_by(unit, task.id)],
+            "needed_by": dependencies.waiting_for(unit, task.id),
+            "events": [rows.plain(one) for one in event_store.last_of_task(unit, task.id)],
+        }
+
+    return await context.board.store.read(work)
 
 
 async def cancel_task(context: Context, arguments: OneTask) -> Json:
@@ -247,7 +267,8 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
     def work(unit: Unit) -> Json:
         live = run_store.live_runs(unit)
         return {
-            "tasks": _count_tasks(unit),
+            "tasks": task_store.count_by_status(unit),
+            "questions": questions.count_open(unit),
             "runs": dict(Counter(run.phase.value for run in live)),
             "live": [rows.run_line(run) for run in live],
         }
@@ -263,17 +284,24 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
     }
 
 
-def _count_tasks(unit: Unit) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    after: str | None = None
-    while found := task_store.list_tasks(unit, limit=_COUNT_PAGE, after=after):
-        counts.update(task.status.value for task in found)
-        after = found[-1].id
-    return dict(counts)
+def meant_project(unit: Unit, text: str) -> str:
+    """The declared project that a person means.
+
+    Raises:
+        NotFoundError: none is meant; the nearest is named.
+        ConflictError: several are.
+    """
+    return _meant("project", text, [project.id for project in projects.list_projects(unit)])
 
 
-def _project_ids(unit: Unit) -> list[str]:
-    return [project.id for project in projects.list_projects(unit)]
+def meant_agent(unit: Unit, text: str) -> str:
+    """The declared agent that a person means.
+
+    Raises:
+        NotFoundError: none is meant; the nearest is named.
+        ConflictError: several are.
+    """
+    return _meant("agent", text, [agent.id for agent in projects.list_agents(unit)])
 
 
 def _meant(kind: str, text: str, known: list[str]) -> str:
@@ -300,7 +328,7 @@ TOOLS: dict[str, Tool] = table(
     (
         tool(CreateTask, create_task, "Put a task on the board.", Role.PERSON),
         tool(ListTasks, list_tasks, "List tasks.", Role.PERSON),
-        tool(OneTask, get_task, "Show a task.", Role.PERSON),
+        tool(GetTask, get_task, "Show a task.", Role.PERSON),
         tool(OneTask, cancel_task, "Cancel a task.", Role.PERSON),
         tool(ListRuns, list_runs, "List runs.", Role.PERSON),
         tool(OneRun, get_run, "Show a run.", Role.PERSON),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.store import projects, tables
@@ -14,7 +14,7 @@ from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.requests import Action, ActionsAnswer
 from aiagent_coordinator.store.runs import COUNTED, live_runs
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, TaskKind, TaskStatus
+from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus
 
 _task = tables.task
 
@@ -44,6 +44,20 @@ def list_actions(unit: Unit) -> ActionsAnswer:
         actions.append(_decide(agent, project, mine, live, waiting=waiting))
         actions += _stops(agent, project, live)
     return ActionsAnswer(last_seq(unit), tuple(actions))
+
+
+def count_before(unit: Unit, task: Task) -> int:
+    """How many tasks that are due come before one that its agent, or any of its project, may take."""
+    same = _task.c.project_id == task.project_id
+    if task.agent_id is not None:
+        same &= or_(_task.c.agent_id == task.agent_id, _task.c.agent_id.is_(None))
+    ranked = (
+        select(_task.c.id, func.row_number().over(order_by=claim_order()).label("rank"))
+        .where(is_due() & same)
+        .subquery()
+    )
+    rank = unit.conn.scalar(select(ranked.c.rank).where(ranked.c.id == task.id), {"now": unit.now})
+    return 0 if rank is None else int(rank) - 1
 
 
 def _keys(agent: Agent, project: Project) -> tuple[tuple[str, str | None], ...]:

@@ -10,12 +10,13 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import coordinators, projects, tables
+from aiagent_coordinator.store import coordinators, projects, questions, tables
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import take_over
 from aiagent_coordinator.store.requests import (
     ClaimAnswer,
     ClaimedAgent,
+    ClaimedAnswer,
     ClaimedProject,
     ClaimedTask,
     ClaimRequest,
@@ -129,7 +130,7 @@ def claim_run(
     task, fence = task_of(row), row["fence"] + 1
     lease_until = unit.now + timedelta(seconds=lease_seconds)
     _start(unit, request, agent, task, fence=fence, lease_until=lease_until)
-    return _answer(task, project, agent, fence=fence, lease_until=lease_until)
+    return _answer(unit, task, project, agent, fence=fence, lease_until=lease_until)
 
 
 def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
@@ -249,6 +250,7 @@ def _claim_again(
     unit.conn.execute(_CHANGE, {"which": run.id, **facts})
     task = get_task(unit, run.task_id) if run.task_id else None
     return _answer(
+        unit,
         task,
         projects.get_project(unit, run.project_id),
         projects.get_agent(unit, run.agent_id),
@@ -258,13 +260,19 @@ def _claim_again(
 
 
 def _answer(
-    task: Task | None, project: Project, agent: Agent, *, fence: int, lease_until: datetime
+    unit: Unit,
+    task: Task | None,
+    project: Project,
+    agent: Agent,
+    *,
+    fence: int,
+    lease_until: datetime,
 ) -> ClaimAnswer:
     return ClaimAnswer(
         claimed=True,
         fence=fence,
         lease_until=lease_until,
-        task=None if task is None else _claimed_task(task, project),
+        task=None if task is None else _claimed_task(unit, task, project),
         project=ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty),
         agent=ClaimedAgent(
             agent.id, agent.provider, agent.approval, agent.model, agent.role or None
@@ -272,7 +280,7 @@ def _answer(
     )
 
 
-def _claimed_task(task: Task, project: Project) -> ClaimedTask:
+def _claimed_task(unit: Unit, task: Task, project: Project) -> ClaimedTask:
     return ClaimedTask(
         id=task.id,
         title=task.title,
@@ -284,4 +292,9 @@ def _claimed_task(task: Task, project: Project) -> ClaimedTask:
         max_attempts=task.max_attempts,
         branch=task.branch,
         handoff=task.handoff,
+        answers=tuple(
+            ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
+            for one in questions.of_task(unit, task.id)
+            if one.answer is not None and one.answered_at is not None
+        ),
     )

@@ -18,9 +18,9 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import questions, tables
 from aiagent_coordinator.store.runs import emit_run
-from aiagent_coordinator.store.tasks import set_status
+from aiagent_coordinator.store.transitions import set_status
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
 
@@ -100,6 +100,8 @@ def end_run(
     )
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)
+    if task is not None and task.wait_reason is WaitReason.INPUT:
+        return questions.after_run(unit, task, actor=ending.actor)
     # A task that was cancelled meanwhile stays so, whatever its run still says.
     if task is None or task.status is not TaskStatus.RUNNING:
         return task

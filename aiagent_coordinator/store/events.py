@@ -35,6 +35,13 @@ def list_events(
     return [event_of(row) for row in unit.conn.execute(query).mappings()]
 
 
+def last_of_task(unit: Unit, task_id: str, limit: int = 50) -> list[Event]:
+    """The newest events of a task, oldest first."""
+    query = select(_event).where(_event.c.task_id == task_id).order_by(_event.c.seq.desc())
+    found = unit.conn.execute(query.limit(limit)).mappings()
+    return [event_of(row) for row in found][::-1]
+
+
 def last_seq(unit: Unit) -> int:
     """The number of the newest event, 0 before the first."""
     return unit.conn.scalar(select(func.coalesce(func.max(_event.c.seq), 0))) or 0

@@ -9,10 +9,11 @@ from typing import Any, Final
 from sqlalchemy import or_, select, update
 
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import coordinators, tables
+from aiagent_coordinator.store import coordinators, questions, tables
 from aiagent_coordinator.store.endings import Ending, end_run
 from aiagent_coordinator.store.requests import (
     AgentReport,
+    AskedQuestion,
     HeldRun,
     RenewAnswer,
     RenewedRun,
@@ -125,7 +126,9 @@ def renew_runs(unit: Unit, request: RenewRequest, lease_seconds: float) -> Renew
     unlisted = [
         run.id for run in known.values() if run.id not in held and run.phase is not RunPhase.ENDED
     ]
-    lines = tuple(_renewed(run_id, state, known.get(run_id)) for run_id, state in states.items())
+    lines = tuple(
+        _renewed(unit, run_id, state, known.get(run_id)) for run_id, state in states.items()
+    )
     return RenewAnswer(lease_until, lines, tuple(sorted(unlisted)))
 
 
@@ -161,7 +164,7 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
         set_progress(unit, task, line.progress, actor=actor, run_id=run.id)
 
 
-def _renewed(run_id: str, state: str, run: Run | None) -> RenewedRun:
+def _renewed(unit: Unit, run_id: str, state: str, run: Run | None) -> RenewedRun:
     if run is None or state != "held":
         return RenewedRun(run_id, state)
     return RenewedRun(
@@ -169,8 +172,22 @@ def _renewed(run_id: str, state: str, run: Run | None) -> RenewedRun:
         state,
         stop=StopWish(run.stop_reason) if run.stop_reason else None,
         report=report_of(run),
+        question=question_of(unit, run),
         hello_at=run.hello_at,
         authenticated_at=run.authenticated_at,
+    )
+
+
+def question_of(unit: Unit, run: Run) -> AskedQuestion | None:
+    """What the run asked last, if it asked."""
+    question = questions.last_of_run(unit, run.id)
+    if question is None or question.closed_at is not None:
+        return None
+    return AskedQuestion(
+        question.id,
+        question.asked_at,
+        answered=question.answered_at is not None,
+        pending=question.pending_at is not None,
     )
 
 

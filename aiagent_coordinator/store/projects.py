@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from sqlalchemy import Table, delete, insert, select, update
 
-from aiagent_coordinator.errors import ConfigError, NotFoundError
+from aiagent_coordinator.errors import ConfigError, ConflictError, NotFoundError
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.rows import agent_of, checks_document, project_of
 from aiagent_coordinator.store.unit import Unit
@@ -35,7 +35,10 @@ def declare_project(unit: Unit, project: Project) -> None:
             f"project {project.id} is at {known['path']}, the configuration says {project.path}",
             hint=f"run `project move {project.id}` if it really moved",
         )
-    columns = asdict(project) | {"checks": checks_document(project.checks), "declared": True}
+    columns = _project_columns(project, "file")
+    if known is not None and project.status == "active":
+        # Paused and archived is what a person said; the configuration says nothing about it.
+        del columns["status"]
     action = _declare(unit, _project, project.id, columns)
     if action:
         unit.emit(f"project.{action}", actor=_ACTOR, project_id=project.id)
@@ -43,9 +46,81 @@ def declare_project(unit: Unit, project: Project) -> None:
 
 def declare_agent(unit: Unit, agent: Agent) -> None:
     """Make an agent as the configuration says; says so only when something changed."""
-    action = _declare(unit, _agent, agent.id, asdict(agent) | {"declared": True})
+    action = _declare(unit, _agent, agent.id, _agent_columns(agent, "file"))
     if action:
         unit.emit(f"agent.{action}", actor=_ACTOR, agent_id=agent.id)
+
+
+def create_project(unit: Unit, project: Project, *, actor: str) -> Project:
+    """Make a project that no configuration declares.
+
+    Raises:
+        ConflictError: the id is taken.
+    """
+    _refuse_taken(unit, _project, "project", project.id)
+    columns = _project_columns(project, "board")
+    columns |= {"created_at": unit.now, "updated_at": unit.now}
+    unit.conn.execute(insert(_project).values(columns))
+    unit.emit("project.created", actor=actor, project_id=project.id)
+    return project
+
+
+def create_agent(unit: Unit, agent: Agent, *, actor: str) -> Agent:
+    """Make an agent that no configuration declares.
+
+    Raises:
+        ConflictError: the id is taken.
+    """
+    _refuse_taken(unit, _agent, "agent", agent.id)
+    columns = _agent_columns(agent, "board")
+    columns |= {"created_at": unit.now, "updated_at": unit.now}
+    unit.conn.execute(insert(_agent).values(columns))
+    unit.emit("agent.created", actor=actor, agent_id=agent.id)
+    return agent
+
+
+def _refuse_taken(unit: Unit, table: Table, noun: str, ident: str) -> None:
+    origin = unit.conn.scalar(select(table.c.origin).where(table.c.id == ident))
+    if origin == "file":
+        raise ConflictError(
+            f"{noun} {ident} is declared in the configuration",
+            hint=f"change it there, or choose another id; `{noun} show {ident}` shows it",
+        )
+    if origin is not None:
+        raise ConflictError(f"there is a {noun} {ident} already", hint="choose another id")
+
+
+def set_project_status(unit: Unit, project_id: str, status: str, *, actor: str) -> Project:
+    """Pause, resume or archive a project: what runs goes on, nothing new starts while not active.
+
+    Raises:
+        NotFoundError: there is no such project.
+    """
+    project = get_project(unit, project_id)
+    if project.status != status:
+        unit.conn.execute(
+            update(_project)
+            .where(_project.c.id == project_id)
+            .values(status=status, updated_at=unit.now)
+        )
+        moved: dict[str, Any] = {"from": project.status, "to": status}
+        unit.emit("project.status", actor=actor, project_id=project_id, **moved)
+    return replace(project, status=status)
+
+
+def origin_of(unit: Unit, noun: str, ident: str) -> str:
+    """Where a project or agent comes from: `file` or `board`."""
+    table = _project if noun == "project" else _agent
+    return str(unit.conn.scalar(select(table.c.origin).where(table.c.id == ident)))
+
+
+def _project_columns(project: Project, origin: str) -> dict[str, Any]:
+    checks = checks_document(project.checks)
+    return asdict(project) | {"checks": checks, "declared": True, "origin": origin}
+
+
+def _agent_columns(agent: Agent, origin: str) -> dict[str, Any]:
+    return asdict(agent) | {"declared": True, "origin": origin}
 
 
 def _declare(unit: Unit, table: Table, ident: str, columns: dict[str, Any]) -> str | None:
@@ -96,7 +171,11 @@ def keep_only(
     """
     for table, idents, noun in ((_project, project_ids, "project"), (_agent, agent_ids, "agent")):
         gone = unit.conn.scalars(
-            select(table.c.id).where(table.c.declared.is_(True), table.c.id.not_in(list(idents)))
+            select(table.c.id).where(
+                table.c.declared.is_(True),
+                table.c.origin == "file",
+                table.c.id.not_in(list(idents)),
+            )
         ).all()
         for ident in gone:
             unit.conn.execute(
@@ -108,7 +187,14 @@ def keep_only(
                 project_id=ident if noun == "project" else None,
                 agent_id=ident if noun == "agent" else None,
             )
-    for row in unit.conn.execute(select(_assignment)).mappings().all():
+    # Whatever a person put together by command stays: only pairs of the file can vanish from it.
+    rows = (
+        select(_assignment)
+        .join(_agent, _agent.c.id == _assignment.c.agent_id)
+        .join(_project, _project.c.id == _assignment.c.project_id)
+        .where(_agent.c.origin == "file", _project.c.origin == "file")
+    )
+    for row in unit.conn.execute(rows).mappings().all():
         if (row["agent_id"], row["project_id"]) not in pairs:
             unassign(unit, row["agent_id"], row["project_id"])
 

@@ -11,7 +11,7 @@ from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationE
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.endings import Ending, end_run, named_reason
-from aiagent_coordinator.store.leases import RESULT_SEQ, report_of
+from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.requests import (
     ExitAnswer,
     ExitReport,
@@ -107,7 +107,10 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
         reason=report.reason,
     )
     answer = ExitAnswer(
-        report=report_of(run), hello_at=run.hello_at, authenticated_at=run.authenticated_at
+        report=report_of(run),
+        question=question_of(unit, run),
+        hello_at=run.hello_at,
+        authenticated_at=run.authenticated_at,
     )
     return _keep(unit, report, answer)
 

@@ -73,6 +73,16 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class ClaimedAnswer:
+    """A question that an earlier run of the task asked, and what a person said to it."""
+
+    question: str
+    answer: str
+    answered_by: str
+    answered_at: datetime
+
+
+@dataclass(frozen=True)
 class ClaimedTask:
     """The task of a claim, with the project's checks before its own."""
 
@@ -86,7 +96,7 @@ class ClaimedTask:
     max_attempts: int
     branch: str | None = None
     handoff: str | None = None
-    answers: tuple[str, ...] = ()
+    answers: tuple[ClaimedAnswer, ...] = ()
     resume: Resume | None = None
 
 
@@ -186,6 +196,16 @@ class AgentReport:
 
 
 @dataclass(frozen=True)
+class AskedQuestion:
+    """The last question of a run. Pending: the agent was told to commit and exit."""
+
+    id: str
+    at: datetime
+    answered: bool
+    pending: bool
+
+
+@dataclass(frozen=True)
 class RenewedRun:
     """One line of the answer: `held`, `superseded` or `unknown`, and what the agent or a person said."""
 
@@ -193,7 +213,7 @@ class RenewedRun:
     state: str
     stop: StopWish | None = None
     report: AgentReport | None = None
-    question: dict[str, Any] | None = None
+    question: AskedQuestion | None = None
     hello_at: datetime | None = None
     authenticated_at: datetime | None = None
 
@@ -228,7 +248,7 @@ class ExitAnswer:
     """Answer of `report_run_exit`: what the server knows of the agent's own words."""
 
     report: AgentReport | None = None
-    question: dict[str, Any] | None = None
+    question: AskedQuestion | None = None
     hello_at: datetime | None = None
     authenticated_at: datetime | None = None
 

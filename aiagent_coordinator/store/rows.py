@@ -12,6 +12,7 @@ from aiagent_coordinator.tasks import (
     Approval,
     Check,
     Project,
+    Question,
     Task,
     TaskKind,
     TaskStatus,
@@ -124,6 +125,9 @@ def run_of(row: RowMapping) -> Run:
         reported_result=row["reported_result"],
         reported_summary=row["reported_summary"],
         reported_at=row["reported_at"],
+        evidence=tuple(row["evidence"] or ()),
+        missing_evidence=tuple(row["missing_evidence"] or ()),
+        report_refusals=row["report_refusals"],
         stop_reason=row["stop_reason"],
         exit_code=row["exit_code"],
         signal=row["signal"],
@@ -135,6 +139,12 @@ def run_of(row: RowMapping) -> Run:
         started_at=row["started_at"],
         ended_at=row["ended_at"],
     )
+
+
+def question_of(row: RowMapping) -> Question:
+    """A row of `question`."""
+    columns: dict[str, Any] = {**row, "options": tuple(row["options"])}
+    return Question(**columns)
 
 
 def event_of(row: RowMapping) -> Event:

@@ -177,6 +177,29 @@ def record_agent_report(unit: Unit, run: Run, result: str, summary: str | None) 
     return now
 
 
+def refuse_report(
+    unit: Unit, run: Run, missing: tuple[int, ...], evidence: list[dict[str, Any]]
+) -> None:
+    """Note that a report lacked evidence, and keep what it had."""
+    unit.conn.execute(
+        update(_run)
+        .where(_run.c.id == run.id)
+        .values(
+            evidence=evidence,
+            missing_evidence=list(missing),
+            report_refusals=run.report_refusals + 1,
+        )
+    )
+    emit_run(unit, run, "run.report_refused", actor=f"agent:{run.agent_id}", missing=list(missing))
+
+
+def keep_evidence(unit: Unit, run: Run, evidence: list[dict[str, Any]]) -> None:
+    """Keep what the report named for each criterion."""
+    unit.conn.execute(
+        update(_run).where(_run.c.id == run.id).values(evidence=evidence, missing_evidence=None)
+    )
+
+
 def _set_once(unit: Unit, run_id: str, key: str, **columns: object) -> bool:
     """Fill columns of a live run whose `key` is still empty; False when it was not."""
     changed = unit.conn.execute(

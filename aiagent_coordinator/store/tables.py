@@ -60,6 +60,8 @@ project = Table(
     Column("declared", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    # `file`: a configuration declares it; `board`: a person made it with a command.
+    Column("origin", Text, nullable=False, server_default="file"),
     _one_of("workspace", WorkspaceKind),
     CheckConstraint("status IN ('active', 'paused', 'archived')", name="status"),
 )
@@ -78,6 +80,7 @@ agent = Table(
     Column("declared", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("origin", Text, nullable=False, server_default="file"),
     _one_of("approval", Approval),
 )
 
@@ -187,6 +190,9 @@ run = Table(
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("ended_at", Instant),
+    Column("evidence", DOCUMENT),
+    Column("missing_evidence", DOCUMENT),
+    Column("report_refusals", Integer, nullable=False, server_default="0"),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),
@@ -219,6 +225,44 @@ run = Table(
     ),
     Index("ix_run_task_id", "task_id"),
     Index("ix_run_created_at", "created_at", "id"),
+)
+
+dependency = Table(
+    "dependency",
+    metadata,
+    Column("task_id", ID, ForeignKey("task.id"), primary_key=True),
+    Column("depends_on", ID, ForeignKey("task.id"), primary_key=True),
+    Index("ix_dependency_depends_on", "depends_on"),
+)
+
+question = Table(
+    "question",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("task_id", ID, ForeignKey("task.id"), nullable=False),
+    Column("run_id", ID, ForeignKey("run.id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("options", DOCUMENT, nullable=False),
+    Column("asked_by", Text, nullable=False),
+    Column("asked_at", Instant, nullable=False),
+    Column("hold_until", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("pending_at", Instant),
+    Column("answer", Text),
+    Column("answered_by", Text),
+    Column("answered_at", Instant),
+    Column("closed_at", Instant),
+    Column("closed_reason", Text),
+    CheckConstraint("(answer IS NOT NULL) = (answered_at IS NOT NULL)", name="answer_has_time"),
+    # One question of a task at a time: its task waits for exactly one answer.
+    Index(
+        "uq_question_open",
+        "task_id",
+        unique=True,
+        sqlite_where=text("answered_at IS NULL AND closed_at IS NULL"),
+        postgresql_where=text("answered_at IS NULL AND closed_at IS NULL"),
+    ),
+    Index("ix_question_task_id", "task_id", "asked_at"),
 )
 
 coordinator = Table(

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, tuple_
+from sqlalchemy import bindparam, func, insert, select, tuple_
 
 from aiagent_coordinator import ids
 from aiagent_coordinator.errors import (
+    ConflictError,
     NotFoundError,
+    TransitionError,
     ValidationError,
 )
-from aiagent_coordinator.store import projects, runs, tables
+from aiagent_coordinator.store import dependencies, projects, questions, runs, tables
 from aiagent_coordinator.store.find import find_id
+from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.rows import checks_document, task_of
-from aiagent_coordinator.store.transitions import (
-    emit_task,
-    move_data,
-    set_progress,
-    set_status,
-)
+from aiagent_coordinator.store.transitions import set_progress, set_status, settle
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import (
     TERMINAL,
@@ -35,12 +34,16 @@ from aiagent_coordinator.tasks import (
 __all__ = [
     "NewTask",
     "TaskFilter",
+    "add_dependencies",
     "cancel_task",
+    "count_by_status",
     "create_task",
     "find_task",
     "get_task",
     "list_tasks",
     "lock_task",
+    "remove_dependency",
+    "retry_task",
     "set_progress",
     "set_status",
 ]
@@ -71,6 +74,8 @@ class NewTask:
     checks: tuple[Check, ...] = ()
     branch: str | None = None
     max_attempts: int = 3
+    #: Ids, or beginnings of ids, of tasks that must succeed first.
+    depends_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,17 +93,24 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
 
     Raises:
         ValidationError: a text is too long or the agent does not work in the project.
-        NotFoundError: there is no such project, agent or parent.
+        NotFoundError: there is no such project, agent, parent or dependency.
+        ConflictError: the beginning of an id fits several tasks.
     """
-    check_transition("T1", None, new.status, kind=new.kind)
     _check_place(unit, new)
+    named = [find_id(unit, _task, "tsk", text) for text in new.depends_on]
+    needed = dependencies.lock_needed(unit, named) if named else []
+    reason, status = dependencies.reason_of(needed), new.status
+    if reason is not None and status is TaskStatus.QUEUED:
+        status = TaskStatus.BLOCKED
+    check_transition("T1", None, status, kind=new.kind)
     task = Task(
         id=ids.new_id("tsk"),
         project_id=new.project_id,
         agent_id=new.agent_id,
         title=_title(new.title),
         description=_description(new.description),
-        status=new.status,
+        status=status,
+        status_reason=reason,
         created_at=unit.now,
         updated_at=unit.now,
         kind=new.kind,
@@ -116,9 +128,94 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         "fence": 0,
     }
     unit.conn.execute(insert(_task).values(columns))
+    dependencies.add(unit, task.id, named)
     emit_task(unit, task, "task.created", actor=actor, data={"title": task.title})
-    emit_task(unit, task, "task.status", actor=actor, data=move_data("T1", None, task.status))
+    moved = move_data("T1", None, task.status, reason)
+    emit_task(unit, task, "task.status", actor=actor, data=moved)
     return task
+
+
+def add_dependencies(unit: Unit, task_id: str, depends_on: Sequence[str], *, actor: str) -> Task:
+    """Let a task that has not begun wait for others too (T3).
+
+    Raises:
+        NotFoundError: there is no such task.
+        CycleError: they would wait for each other; the message names the way.
+        TransitionError: the task has begun, or is over.
+    """
+    named = [find_id(unit, _task, "tsk", text) for text in depends_on]
+    dependencies.lock_needed(unit, sorted({task_id, *named}))
+    task = get_task(unit, task_id)
+    dependencies.add(unit, task_id, named)
+    return _resettle(unit, task, actor)
+
+
+def remove_dependency(unit: Unit, task_id: str, depends_on: str, *, actor: str) -> Task:
+    """Let a task wait for another no more (T3). It not waiting for it is no error.
+
+    Raises:
+        NotFoundError: there is no such task.
+        TransitionError: the task has begun, or is over.
+    """
+    task = lock_task(unit, task_id)
+    dependencies.remove(unit, task_id, find_id(unit, _task, "tsk", depends_on))
+    return _resettle(unit, task, actor)
+
+
+def _resettle(unit: Unit, task: Task, actor: str) -> Task:
+    if task.status not in {TaskStatus.BACKLOG, TaskStatus.QUEUED, TaskStatus.BLOCKED}:
+        raise TransitionError(
+            f"task {task.id} is {task.status.value}; it does not wait for others any more"
+        )
+    needed = dependencies.needed_by(unit, task.id)
+    reason = dependencies.reason_of(needed)
+    names = [one.id for one in needed]
+    data = {"depends_on": names, "reason": reason}
+    emit_task(unit, task, "task.dependencies", actor=actor, data=data)
+    return settle(unit, task, reason, actor=actor)
+
+
+def retry_task(unit: Unit, task_id: str, *, attempts: int = 1, actor: str) -> Task:
+    """Put a failed or cancelled task back (T18), with more attempts and its hand-off.
+
+    Raises:
+        NotFoundError: there is no such task.
+        TransitionError: it is neither failed nor cancelled.
+        ConflictError: its last run is still ending.
+    """
+    task = lock_task(unit, task_id)
+    check_transition("T18", task.status, TaskStatus.QUEUED, kind=task.kind)
+    live = runs.live_run_of(unit, task_id)
+    if live is not None:
+        raise ConflictError(
+            f"run {live.id} of task {task_id} is still ending",
+            hint="try again in a moment",
+            run_id=live.id,
+        )
+    attempt = task.attempt + (task.status is TaskStatus.FAILED)
+    task = set_status(
+        unit,
+        task,
+        "T18",
+        TaskStatus.QUEUED,
+        actor=actor,
+        attempt=attempt,
+        max_attempts=max(task.max_attempts, attempt + attempts - 1),
+        infra_requeues=0,
+        not_before=None,
+        progress=0,
+    )
+    return settle(
+        unit, task, dependencies.reason_of(dependencies.needed_by(unit, task_id)), actor=actor
+    )
+
+
+def count_by_status(unit: Unit, project_id: str | None = None) -> dict[str, int]:
+    """How many tasks have each status."""
+    query = select(_task.c.status, func.count()).group_by(_task.c.status)
+    if project_id is not None:
+        query = query.where(_task.c.project_id == project_id)
+    return {str(status): int(count) for status, count in unit.conn.execute(query).all()}
 
 
 def _check_place(unit: Unit, new: NewTask) -> None:
@@ -246,6 +343,7 @@ def _cancel_one(unit: Unit, task: Task, actor: str) -> Task:
     cancelled = set_status(
         unit, task, "T17", TaskStatus.CANCELLED, actor=actor, status_reason="cancelled"
     )
+    questions.close_open(unit, task, "cancelled", actor=actor)
     live = runs.live_run_of(unit, task.id)
     if live is not None:
         runs.request_stop(unit, live.id, "cancelled", actor=actor)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from sqlalchemy import bindparam, update
 
 from aiagent_coordinator.errors import ConflictError, TransitionError, ValidationError
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import dependencies, tables
+from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus, WaitReason, check_transition
 
@@ -72,7 +72,30 @@ def set_status(
         raise ConflictError(f"task {task.id} changed meanwhile", task_id=task.id)
     moved = move_data(transition, task.status, target, status_reason)
     emit_task(unit, task, "task.status", actor=actor, run_id=run_id, data=moved)
-    return replace(task, **{key: columns[key] for key in columns.keys() & _TASK_FIELDS})
+    now = replace(task, **{key: columns[key] for key in columns.keys() & _TASK_FIELDS})
+    if (target in TERMINAL) != (task.status in TERMINAL):
+        for held, reason in dependencies.held_up_by(unit, now):
+            settle(unit, held, reason, actor=actor)
+    return now
+
+
+def settle(unit: Unit, task: Task, reason: str | None, *, actor: str) -> Task:
+    """Hold a task that did not begin, or let it go (T3), as its dependencies say.
+
+    Args:
+        unit: The unit of work.
+        task: The task, locked.
+        reason: What it waits for; None when nothing is in its way.
+        actor: Who caused it.
+    """
+    if task.status is TaskStatus.BLOCKED and reason is None:
+        return set_status(unit, task, "T3", TaskStatus.QUEUED, actor=actor)
+    if task.status is TaskStatus.QUEUED and reason is not None:
+        return set_status(unit, task, "T3", TaskStatus.BLOCKED, actor=actor, status_reason=reason)
+    if task.status is TaskStatus.BLOCKED and reason != task.status_reason:
+        dependencies.say_reason(unit, task, reason, actor=actor)
+        return replace(task, status_reason=reason, version=task.version + 1)
+    return task
 
 
 def set_progress(
@@ -102,37 +125,3 @@ def set_progress(
         raise TransitionError(f"task {task.id} does not run; it makes no progress")
     said = {"progress": progress, "message": message}
     emit_task(unit, task, "task.progress", actor=actor, run_id=run_id, data=said)
-
-
-def move_data(
-    transition: str, source: TaskStatus | None, target: TaskStatus, reason: str | None = None
-) -> dict[str, object]:
-    """What a `task.status` event carries."""
-    return {
-        "transition": transition,
-        "from": source.value if source else None,
-        "to": target.value,
-        "reason": reason,
-    }
-
-
-def emit_task(
-    unit: Unit,
-    task: Task,
-    action: str,
-    *,
-    actor: str,
-    data: Mapping[str, object],
-    run_id: str | None = None,
-) -> None:
-    """Say that something happened to a task; see `Unit.emit`."""
-    unit.emit(
-        action,
-        actor=actor,
-        project_id=task.project_id,
-        task_id=task.id,
-        run_id=run_id,
-        agent_id=task.agent_id,
-        refusal=False,
-        **data,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +30,10 @@ class WorkerState:
     stage: str | None = None
     is_reported: bool = False
     stop_reason: str | None = None
+    #: A question had no answer in time: the task goes on in another run.
+    is_suspended: bool = False
+    #: Acceptance criteria that the last report left out.
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,29 @@ _INSTRUCTIONS: dict[Action, str] = {
     Action.REPORT_COMPLETION: (
         "If the task is done, call report_completed with result 'success' and a summary of what "
         "you changed. If it cannot be done, report 'failed'; if something only a person can clear "
-        "is in the way, report 'blocked'; say why in the summary. Then call get_next_action."
+        "is in the way, report 'blocked'; say why in the summary. When the task has acceptance "
+        "criteria, name for each, by its number, how you know that it is met (evidence). Then call "
+        "get_next_action."
     ),
     Action.EXIT: "You are finished. Call no more tools and exit.",
 }
+
+
+#: Said when nobody answered in time.
+SUSPENDED = (
+    "There is no answer yet. Commit what you have, report nothing, call no more tools and exit. "
+    "The task goes on, with the answer, in another run."
+)
+
+
+def missing_evidence(missing: Sequence[str]) -> str:
+    """What is said to a worker whose report left criteria out."""
+    listed = "\n".join(f"- {one}" for one in missing)
+    return (
+        f"Your report says nothing about these acceptance criteria:\n{listed}\nMake sure that each is "
+        "met, then call report_completed again with evidence for every criterion: its number, and "
+        "how you know. If one cannot be met, report 'failed' and say why."
+    )
 
 
 def next_step(state: WorkerState) -> Step:
@@ -66,6 +90,10 @@ def next_step(state: WorkerState) -> Step:
         return Step(Action.EXIT, text, state.stage)
     if state.is_reported:
         return _step(Action.EXIT, state.stage)
+    if state.is_suspended:
+        return Step(Action.EXIT, SUSPENDED, state.stage)
+    if state.missing:
+        return Step(Action.REPORT_COMPLETION, missing_evidence(state.missing), state.stage)
     if state.stage == Stage.TASK_READ:
         return _step(Action.WORK, Stage.WORKING)
     if state.stage == Stage.WORKING:

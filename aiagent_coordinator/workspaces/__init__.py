@@ -34,6 +34,7 @@ __all__ = [
 WORKSPACES: dict[WorkspaceKind, tuple[str, str]] = {
     WorkspaceKind.WORKTREE: ("aiagent_coordinator.workspaces.worktree", "WorktreeWorkspace"),
     WorkspaceKind.DIRECTORY: ("aiagent_coordinator.workspaces.directory", "DirectoryWorkspace"),
+    WorkspaceKind.SCRATCH: ("aiagent_coordinator.workspaces.scratch", "ScratchWorkspace"),
 }
 
 

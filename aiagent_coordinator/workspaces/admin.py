@@ -159,7 +159,7 @@ def _add(own: OwnGit, branch: str) -> None:
     folder = make_folder(own.path.parent, ".new") / own.path.name
     shutil.rmtree(folder, ignore_errors=True)
     how = ("--no-checkout", "--lock", "--reason", _reason(own))
-    own.repository.git.run("worktree", "add", *how, str(folder), branch, seconds=TREE_SECONDS)
+    own.repository.worktrees("add", *how, str(folder), branch, seconds=TREE_SECONDS)
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from aiagent_coordinator.errors import GitError
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.tasks import Project
 from aiagent_coordinator.workspaces.base import Reason, refusal
-from aiagent_coordinator.workspaces.git import Git, environment, user_environment
+from aiagent_coordinator.workspaces.git import REFS_SECONDS, Git, environment, user_environment
 
 #: Keeps commits that a seal or a new attempt would otherwise drop from every branch.
 RESCUE = "refs/aiagent/rescue"
@@ -25,6 +26,18 @@ RUNS = "refs/aiagent/runs"
 _LOCK_SECONDS = 30.0
 #: Rescue refs of one run; each holds another commit, so two are already rare.
 _RESCUES = 100
+
+
+#: What git says of a worktree whose entry another program is just writing, and how long to wait.
+_HALF_MADE = "fatal: failed to read "
+_HALF_MADE_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+_locks: dict[Path, threading.Lock] = {}
+
+
+def _lock_of(common_dir: Path) -> threading.Lock:
+    """One lock for all of this process that touch the worktrees of a repository."""
+    # setdefault is atomic; a second lock made in between is never used.
+    return _locks.setdefault(common_dir, threading.Lock())
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,24 @@ class Repository:
     def git(self) -> Git:
         """Git on the user's repository, for refs and objects only."""
         return Git(self.common_dir, environment()).having(GIT_DIR=self.common_dir)
+
+    def worktrees(self, *args: str, seconds: float = REFS_SECONDS) -> str:
+        """Run `git worktree`, which reads every worktree's entry and fails on one that is half made.
+
+        Ours are made one after another; for another program's, git is asked again.
+
+        Raises:
+            GitError: it failed for another reason, or again and again.
+        """
+        with _lock_of(self.common_dir):
+            for wait in _HALF_MADE_SECONDS:
+                try:
+                    return self.git.line("worktree", *args, seconds=seconds)
+                except GitError as error:
+                    if _HALF_MADE not in error.message:
+                        raise
+                time.sleep(wait)
+            return self.git.line("worktree", *args, seconds=seconds)
 
     def commit(self, name: str) -> str | None:
         """The commit a name stands for, or None."""
@@ -98,7 +129,7 @@ class Repository:
     def checked_out_at(self, branch: str, *, besides: Path) -> Path | None:
         """Where a branch is checked out, other than in the given worktree."""
         where: Path | None = None
-        for line in self.git.line("worktree", "list", "--porcelain").split("\n"):
+        for line in self.worktrees("list", "--porcelain").split("\n"):
             if line.startswith("worktree "):
                 where = Path(line.removeprefix("worktree "))
             elif line == f"branch refs/heads/{branch}" and not _is_same(where, besides):

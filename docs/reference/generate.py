@@ -30,9 +30,13 @@ _WRITTEN = (
     (models.FilePath, "path"),
     (models.Argv, "command"),
     (models.Secret, "text"),
+    (models.TimeZone, "time zone"),
     (models.Program, "program"),
     (models.Expanded, "text"),
 )
+
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def commands() -> str:
@@ -74,6 +78,7 @@ def settings() -> str:
     for heading, model in (
         ("Top level", models.Settings),
         ("`retry`", models.RetrySettings),
+        ("`ask`", models.AskSettings),
         ("`agents.<id>`", models.AgentSettings),
         ("`projects[]`", models.ProjectSettings),
         ("`ai_providers.<name>`", models.ProviderSettings),
@@ -201,7 +206,8 @@ def _default(value: object) -> str:
         case bool():
             return "`true`" if value else "`false`"
         case float():
-            return f"`{value / 60:g}m`" if value >= 60 else f"`{value:g}s`"
+            size, unit = next((pair for pair in _UNITS if value % pair[0] == 0), (1, "s"))
+            return f"`{value / size:g}{unit}`"
         case tuple():
             items = cast(
                 "tuple[float, ...]", value

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 
 from aiagent_coordinator.errors import ProviderError
-from aiagent_coordinator.providers.catalog import Catalog, load_catalog, shipped_folder
-from aiagent_coordinator.providers.command import LaunchValues, render
+from aiagent_coordinator.providers.catalog import load_catalog, shipped_folder
+from aiagent_coordinator.providers.command import LaunchValues, render, render_words
 from aiagent_coordinator.providers.definition import Definition, load_definition
 from aiagent_coordinator.providers.environment import child_env
 
@@ -23,17 +24,48 @@ ECHO = Path(__file__).parent.parent / "fakes" / "echo_cli.py"
 FILES = sorted(shipped_folder().glob("*.toml"))
 RUN = "/state/run/run_1"
 #: Expected words after the executable, for a run in /work with a prompt.
+BRIDGE = {"command": "/py", "args": ["-I", "-S", f"{RUN}/bridge.py"]}
+CODEX_ENTRY = (
+    f'"command"="/py","args"=["-I","-S","{RUN}/bridge.py"],"required"=true,'
+    '"default_tools_approval_mode"="approve","tool_timeout_sec"=600'
+)
 ARGV: dict[str, tuple[str, ...]] = {
+    "claude": (
+        *("--permission-mode", "acceptEdits"),
+        *("-p", "--output-format", "stream-json", "--verbose"),
+        *("--mcp-config", f"{RUN}/files/mcp.json", "--strict-mcp-config"),
+        *("--allowedTools", "mcp__coord", "--setting-sources", "user"),
+    ),
+    "codex": (
+        *("exec", "--json", "--skip-git-repo-check", "-c", 'sandbox_mode="workspace-write"', "-c"),
+        f"mcp_servers.coord={{{CODEX_ENTRY}}}",
+        *("-c", "check_for_update_on_startup=false", "-"),
+    ),
     "command": (),
+    "gemini": (
+        *("--approval-mode", "auto_edit", "--skip-trust", "-o", "stream-json"),
+        *("--allowed-mcp-server-names", "coord"),
+    ),
     "rehearsal": (
         *("-I", "-m", "aiagent_coordinator.rehearsal"),
         *("--mcp-config", f"{RUN}/files/mcp.json"),
     ),
 }
 #: Expected configuration files.
-BRIDGE = {"command": "/py", "args": ["-I", "-S", f"{RUN}/bridge.py"]}
 MCP: dict[str, dict[str, Any]] = {
+    "claude": {
+        "mcp.json": {"mcpServers": {"coord": {"type": "stdio", **BRIDGE, "timeout": 600_000}}}
+    },
+    "codex": {},
     "command": {},
+    "gemini": {
+        ".gemini/settings.json": {
+            "security": {"auth": {"selectedType": "gemini-api-key"}},
+            "general": {"enableAutoUpdate": False},
+            "privacy": {"usageStatisticsEnabled": False},
+            "mcpServers": {"coord": {**BRIDGE, "trust": True, "timeout": 600_000}},
+        }
+    },
     "rehearsal": {"mcp.json": {"mcpServers": {"coord": {"type": "stdio", **BRIDGE}}}},
 }
 
@@ -43,6 +75,7 @@ class Inline:
     cli_command: str | None = None
     cli_args: Sequence[str] | None = None
     like: str | None = None
+    kick_command: str | None = None
 
 
 def values(folder: Path | None = None) -> LaunchValues:
@@ -91,6 +124,7 @@ def test_a_cli_started_by_a_shipped_definition_gets_everything(file: Path, tmp_p
     run = values(tmp_path)
     rendered = render(definition, run, os.environ)
     for name, content in rendered.files.items():
+        (run.files_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (run.files_dir / name).write_bytes(content)
     done = subprocess.run(
         rendered.argv,
@@ -106,10 +140,11 @@ def test_a_cli_started_by_a_shipped_definition_gets_everything(file: Path, tmp_p
     assert told["stdin"] == "do {it}"
     assert told["env"]["AIAGENT_RUN_ID"] == "run_1"
     assert told["args"] == list(rendered.argv[2:])
+    bridge = str(tmp_path / "run/bridge.py")
     if definition.can_report:
-        assert told["servers"]["mcpServers"]["coord"]["args"][-1] == str(tmp_path / "run/bridge.py")
+        assert told["server"]["args"][-1] == bridge
     else:
-        assert told["servers"] is None
+        assert told["server"] is None
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -122,7 +157,7 @@ def test_no_secret_is_rendered(file: Path):
 
 def test_a_program_that_cannot_report_says_so_by_its_exit_status():
     catalog = load_catalog()
-    assert list(catalog) == ["command", "rehearsal"]
+    assert list(catalog) == ["claude", "codex", "command", "gemini", "rehearsal"]
     assert catalog.get("command").exit0_is_success
     assert not catalog.get("command").can_report
     assert not catalog.get("rehearsal").exit0_is_success
@@ -181,6 +216,11 @@ def test_a_definition_with_every_table_loads():
         ("{model}", "{modle}", "10: launch.args: unknown placeholder {modle}; did you mean model?"),
         ("{model}", "{tool}", "10: launch.args: unknown placeholder {tool}"),
         ("{model}", "x{mcp_tools}", "10: launch.args: {mcp_tools} is a list"),
+        (
+            "args = [\n",
+            'resume = [["{approval_args}"]]\nargs = [\n',
+            "10: launch.resume: {approval_args} belongs",
+        ),
         ("{model}", "{prompt}", '10: launch.args: {prompt} needs prompt = "argument"'),
         (
             "args = [\n",
@@ -244,59 +284,35 @@ def test_a_file_has_the_name_of_its_provider(tmp_path: Path):
         load_catalog(user=tmp_path)
 
 
-def catalog(tmp_path: Path, **inline: Inline) -> Catalog:
-    (tmp_path / "mine.toml").write_text(GOOD, "utf-8")
-    return load_catalog(inline, user=tmp_path)
-
-
-def test_an_inline_program_replaces_the_definitions_own_and_is_one_word(tmp_path: Path):
-    mine = catalog(tmp_path, mine=Inline("/opt/my tools/cli $(x)", ["--a b", "{model}"])).get(
-        "mine"
-    )
-    assert mine.detect.executable == "/opt/my tools/cli $(x)"
-    assert mine.launch.command == ("--a b", "{model}")
-    assert mine.launch.args == (("--model", "{model}"),)
-    assert mine.title == "Mine"
-
-
-def test_inline_arguments_alone_follow_the_definitions_own_program(tmp_path: Path):
-    rehearsal = catalog(tmp_path, rehearsal=Inline(cli_args=["-v"])).get("rehearsal")
-    assert rehearsal.launch.command == ("-I", "-m", "aiagent_coordinator.rehearsal", "-v")
-
-
-def test_a_new_name_is_like_another(tmp_path: Path):
-    listed = catalog(tmp_path, tool=Inline("tool", like="command"), more=Inline(like="tool"))
-    assert listed.get("tool").exit0_is_success
-    assert (listed.get("more").name, listed.get("more").detect.executable) == ("more", "tool")
-
-
-def test_a_program_in_the_home_folder_is_found_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("HOME", "/home/robin")
-    tool = catalog(tmp_path, tool=Inline("~/bin/tool", like="command")).get("tool")
-    assert tool.detect.executable == "/home/robin/bin/tool"
-
-
 @pytest.mark.parametrize(
-    ("inline", "told"),
+    ("name", "approval", "flags"),
     [
-        (
-            Inline("x", like="rehersal"),
-            "ai_providers.new.like: unknown provider 'rehersal'; did you",
-        ),
-        (Inline("x"), "ai_providers.new: no definition has this name"),
-        (Inline("bin/x", like="command"), "ai_providers.new.cli_command: 'bin/x' is neither"),
-        (Inline("", like="command"), "ai_providers.new.cli_command: '' is neither"),
+        ("claude", "ask", ("--permission-mode", "dontAsk")),
+        ("claude", "bypass", ("--permission-mode", "bypassPermissions")),
+        ("codex", "ask", ("-c", 'sandbox_mode="read-only"')),
+        ("codex", "bypass", ("--dangerously-bypass-approvals-and-sandbox",)),
+        ("gemini", "ask", ("--approval-mode", "default")),
+        ("gemini", "bypass", ("--approval-mode", "yolo")),
     ],
 )
-def test_a_wrong_inline_provider_is_refused(tmp_path: Path, inline: Inline, told: str):
-    with pytest.raises(ProviderError) as caught:
-        catalog(tmp_path, new=inline)
-    assert told in caught.value.message
+def test_each_approval_mode_takes_the_place_of_the_default(
+    name: str, approval: str, flags: tuple[str, ...]
+):
+    definition = load_catalog().get(name)
+    edits = "\0".join(definition.approval.edits)
+    words = "\0".join(render_words(definition, replace(values(), approval=approval)))
+    assert words == "\0".join(ARGV[name]).replace(edits, "\0".join(flags))
 
 
-def test_an_unknown_provider_is_told_with_those_there_are():
-    with pytest.raises(ProviderError, match="did you mean rehearsal") as caught:
-        load_catalog().get("rehersal")
-    assert caught.value.hint == "known: command, rehearsal"
+def test_a_resumed_session_is_a_command_of_codex_and_a_flag_of_the_others():
+    again = replace(values(), provider_session_id="s1", new_uuid="u1")
+    rendered = {name: render_words(load_catalog().get(name), again) for name in ARGV}
+    assert rendered["codex"][:4] == ("exec", "resume", "s1", "--json")
+    assert rendered["claude"][:2] == rendered["gemini"][:2] == ("--resume", "s1")
+
+
+def test_codex_reads_its_servers_entry_whatever_the_path_holds():
+    odd = replace(values(), run_dir=Path('/r "1"\\\t\x7fé'))
+    words = render_words(load_catalog().get("codex"), odd)
+    entry = next(word for word in words if word.startswith("mcp_servers."))
+    assert tomllib.loads(entry)["mcp_servers"]["coord"]["args"][-1] == f"{odd.run_dir}/bridge.py"

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from aiagent_coordinator.errors import WorkspaceError
-from aiagent_coordinator.tasks import WorkspaceKind
+from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.tasks import Project, WorkspaceKind
 from aiagent_coordinator.workspaces import Author, SealRequest, get_workspace
 from aiagent_coordinator.workspaces.worktree import remove_worktree
 from tests.contract.workspace_suite import SUITE, Bench, Case, git, make_bench
@@ -47,11 +49,71 @@ def reason(error: WorkspaceError) -> str:
     return str(error.details["reason"])
 
 
-@pytest.mark.parametrize("kind", [WorkspaceKind.CLONE, WorkspaceKind.SCRATCH])
-def test_a_kind_that_does_not_exist_yet_says_so(kind: WorkspaceKind) -> None:
+def test_a_kind_that_does_not_exist_yet_says_so() -> None:
     with pytest.raises(WorkspaceError, match="not available yet") as caught:
-        get_workspace(kind)
+        get_workspace(WorkspaceKind.CLONE)
     assert reason(caught.value) == "unavailable_kind"
+
+
+# scratch: a repository for who has none
+
+
+async def test_a_task_without_a_repository_gets_an_empty_one_that_keeps_its_commits(
+    tmp_path: Path,
+) -> None:
+    state = StateDir(tmp_path / "state")
+    state.create()
+    bench = Bench(WorkspaceKind.SCRATCH, Project("notes", "Notes", ""), state)
+    first = await bench.prepare()
+    assert (first.kind, first.branch) == (WorkspaceKind.SCRATCH, "aiagent/notes/tsk_1-do-it-now")
+    assert git(first.path, "ls-files") == ""
+    (first.path / "haiku.txt").write_text("Old pond.\n")
+    sealed = await bench.seal(first)
+    assert sealed.commit is not None
+    assert git(first.path, "show", "--stat", "--format=", sealed.commit).startswith(" haiku.txt")
+    again = await bench.prepare("run_2")
+    assert (again.path, again.base_commit) == (first.path, sealed.commit)
+    other = await bench.prepare("run_3", task_id="tsk_2")
+    assert git(other.path, "ls-files") == ""
+
+
+async def test_a_scratch_task_works_on_the_branch_it_names(tmp_path: Path) -> None:
+    state = StateDir(tmp_path / "state")
+    state.create()
+    bench = Bench(WorkspaceKind.SCRATCH, Project("notes", "Notes", ""), state)
+    assert (await bench.prepare(branch="main")).branch == "main"
+
+
+# worktree: many at once
+
+
+async def test_many_tasks_of_one_repository_begin_at_the_same_time(tree: Bench) -> None:
+    """git fails on the half-made entry of another worktree; nobody's task may end over that."""
+    made: list[str] = []
+
+    async def begin(number: int) -> None:
+        prepared = await tree.prepare(f"run_{number}", task_id=f"tsk_{number}")
+        made.append(git(prepared.path, "rev-parse", "--abbrev-ref", "HEAD"))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            tasks.start_soon(begin, number)
+    assert sorted(made) == sorted(f"aiagent/proj/tsk_{number}-do-it-now" for number in range(12))
+
+
+async def test_a_worktree_that_another_program_is_just_making_is_waited_for(tree: Bench) -> None:
+    half_made = tree.repo / ".git" / "worktrees" / "theirs"
+    half_made.mkdir(parents=True)
+    (half_made / "gitdir").write_text(f"{tree.repo.parent}/theirs/.git\n")
+    (half_made / "commondir").write_text("")
+
+    async def finish() -> None:
+        await anyio.sleep(0.3)
+        (half_made / "commondir").write_text("../..\n")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(finish)
+        assert (await tree.prepare()).path.is_dir()
 
 
 # worktree: what it needs of the repository

@@ -1,23 +1,33 @@
-"""A CLI that tells what it was given: arguments, standard input, environment, and the MCP configuration."""
+"""A CLI that tells what it was given: arguments, standard input, environment, and our MCP server."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import tomllib
+from pathlib import Path
 
-config = next((word for word in sys.argv if word.endswith(".json")), None)
-servers = None
-if config:
-    with open(config, encoding="utf-8") as file:  # noqa: PTH123 - a fake
-        servers = json.load(file)
+
+def server() -> object:
+    """The entry of our server: in a file that is named, in one in its own home, or among the arguments."""
+    named = [word for word in sys.argv if word.endswith(".json")]
+    own = Path(os.environ.get("GEMINI_CLI_HOME", "/nowhere"), ".gemini/settings.json")
+    for file in (*named, *([own] if own.is_file() else ())):
+        return json.loads(Path(file).read_text("utf-8"))["mcpServers"]["coord"]
+    for word in sys.argv:
+        if word.startswith("mcp_servers.coord="):
+            return tomllib.loads(word)["mcp_servers"]["coord"]
+    return None
+
+
 print(
     json.dumps(
         {
             "args": sys.argv[1:],
             "stdin": sys.stdin.read(),
             "env": dict(os.environ),
-            "servers": servers,
+            "server": server(),
         }
     )
 )

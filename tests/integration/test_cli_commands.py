@@ -326,7 +326,8 @@ def test_one_thing_is_shown_whole(
     serve({tool: answer(value)})
     [thing] = value.values()
     assert json.loads(home.run(*words, "--json").stdout) == thing
-    assert home.calls()[0]["arguments"] == {argument: "tsk_1"}
+    more = {"details": True} if tool == "get_task" else {}
+    assert home.calls()[0]["arguments"] == {argument: "tsk_1", **more}
     shown = home.run(*words)
     assert shown.returncode == 0
     assert thing["id"] in shown.stdout

@@ -42,6 +42,8 @@ def test_the_reference_pages_are_what_the_code_says(tmp_path: Path) -> None:
     [
         ("--help",), ("task", "add", "--help"), ("status",), ("stop",), ("task", "list"), ("run", "list"),
         ("task", "add", "--project", "p", "--title", "t"), ("demo", "--help"),
+        ("logs", "x"), ("explain", "x"), ("project", "list"), ("agent", "list"), ("task", "answer", "x", "y"),
+        ("init", "--help"), ("doctor", "--help"), ("config", "--help"),
     ],
 )  # fmt: skip
 def test_a_quick_command_imports_nothing_heavy(tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -30,6 +30,8 @@ AGENT = {
     "get_next_action",
     "report_progress",
     "report_completed",
+    "get_session_guide",
+    "ask_human",
     "logout",
 }
 COORDINATOR = {
@@ -56,6 +58,19 @@ PERSON = {
     "list_agents",
     "list_events",
     "get_status",
+    "answer_question",
+    "list_questions",
+    "retry_task",
+    "add_dependencies",
+    "remove_dependency",
+    "explain_task",
+    "pause_project",
+    "resume_project",
+    "archive_project",
+    "create_project",
+    "create_agent",
+    "get_project",
+    "get_agent",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),

@@ -63,10 +63,15 @@ stop_grace_seconds: 0
 silence_timeout: 1h
 state_dir: state
 socket: ~/s.sock
+log_directory: ~/logs
 coordinator_token: ${TOKEN}
+run_timeout: 2h
+timezone: Asia/Tokyo
+i_understand_unsandboxed: true
+ask: {hold_seconds: 5, max_per_task: 2, timeout: 3d}
 retry: {max_attempts: 2, backoff_seconds: [1, 2m]}
 agents:
-  robin: {provider: rehearsal, model: "4.5", role: "be $kind, ${not_expanded}", max_concurrent: 2}
+  robin: {provider: rehearsal, model: "4.5", role: "be $kind, ${not_expanded}", max_concurrent: 2, approval: bypass, passkey: "${TOKEN}"}
 projects:
   - id: shop
     path: ../shop
@@ -76,6 +81,7 @@ projects:
     workspace: directory
     max_concurrent: 1
     allow_dirty: true
+  - {id: fresh, workspace: scratch}
 ai_providers:
   mine: {cli_command: bin/x, cli_args: ["--home", "${HOME_OF_X}/y", "$${Z}"], like: command}
   other: {cli_command: x}
@@ -92,6 +98,15 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert settings.coordinator_token is not None
     assert settings.coordinator_token.get_secret_value() == "secret-token"
     assert settings.retry.policy().backoff_seconds == (1.0, 120.0)
+    assert (settings.ask.hold_seconds, settings.ask.max_per_task) == (5, 2)
+    assert (settings.ask.timeout, settings.run_timeout) == (3 * 86400, 7200)
+    assert settings.log_directory == Path.home() / "logs"
+    assert settings.timezone == "Asia/Tokyo"
+    passkey = settings.agents["robin"].passkey
+    assert passkey is not None
+    assert passkey.get_secret_value() == "secret-token"
+    assert settings.agents["robin"].agent("robin").approval == "bypass"
+    assert settings.projects[1].project().path == ""
     assert settings.agents["robin"].agent("robin").role == "be $kind, ${not_expanded}"
     project = settings.projects[0].project()
     assert Path(project.path) == tmp_path.parent / "shop"
@@ -164,6 +179,17 @@ def test_a_mistake_in_a_flag_names_the_flag(tmp_path: Path) -> None:
 
 #: What somebody writes → the line that tells it.
 MISTAKES = {
+    "ask: {hold_second: 5}": "F:1: ask.hold_second: unknown setting (did you mean hold_seconds?)",
+    "ask: {hold_seconds: 5 minutes}": "F:1: ask.hold_seconds: unknown unit 'minutes' in '5 minutes'; use ms, s, m, h or d",
+    "ask: {timeout: 0}": "F:1: ask.timeout: must be longer than 0",
+    "run_timeout: 0": "F:1: run_timeout: must be longer than 0",
+    "timezone: Tokyo": "F:1: timezone: there is no time zone 'Tokyo'; names look like UTC or Asia/Tokyo",
+    "timezone: ../../etc/passwd": "F:1: timezone: there is no time zone '../../etc/passwd'; names look like UTC or Asia/Tokyo",
+    "timezone: 9": "F:1: timezone: expected a name like Asia/Tokyo, got the number 9",
+    "agents:\n  a:\n    provider: x\n    approval: bypass": "F:4: agents.a.approval: bypass lets its program run anything as you, outside any sandbox; set i_understand_unsandboxed: true if you accept that",
+    "agents: {a: {provider: x, approval: never}}": "F:1: agents.a.approval: expected 'ask', 'edits' or 'bypass', got the text 'never'",
+    "agents: {a: {provider: x, passkey: 12345678}}": "F:1: agents.a.passkey: must be text in quotes, and not empty",
+    "projects: [{id: p, path: ., workspace: scratch}]": "F:1: projects[0].path: has no meaning with workspace: scratch; remove one",
     "polling_intervall: 1": "F:1: polling_intervall: unknown setting (did you mean polling_interval?)",
     "zzz: 1": "F:1: zzz: unknown setting",
     "agents:\n  a:\n    provider: x\n    modle: z": "F:4: agents.a.modle: unknown setting (did you mean model?)",
@@ -191,7 +217,7 @@ MISTAKES = {
     "projects: [{id: p, path: .}, {id: p, path: x}]": "F:1: projects[1].id: p is the id of two projects",
     "projects:\n- {id: p, path: .}\n- {id: q, path: ./x/..}": "F:3: projects[1].path: is also the path of project p; set shared_path: true on both if you mean it",
     "agents: {robin: {provider: x}}\nprojects:\n- id: p\n  path: .\n  agents:\n  - robin\n  - robim": "F:7: projects[0].agents[1]: there is no agent 'robim' (did you mean robin?)",
-    "projects: [{id: p, path: ., workspace: clone}]": "F:1: projects[0].workspace: expected 'worktree' or 'directory', got the text 'clone'",
+    "projects: [{id: p, path: ., workspace: clone}]": "F:1: projects[0].workspace: expected 'worktree', 'directory' or 'scratch', got the text 'clone'",
     "projects: [{id: p, path: ., checks: make}]": "F:1: projects[0].checks: expected a list, got the text 'make'",
     "projects: [{id: p, path: ., checks: [[]]}]": "F:1: projects[0].checks[0]: the command is empty",
     "projects: [{id: p, path: ., checks: [[a, 1]]}]": 'F:1: projects[0].checks[0]: every word of a command is text, got the number 1; write "1" in quotes',
@@ -298,7 +324,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_all_mistakes_of_a_file_are_told_in_the_order_of_its_lines(tmp_path: Path) -> None:
-    content = "zzz: 1\nprojects: [{}]\nmax_concurrent: x\n"
+    content = "zzz: 1\nprojects: [{path: 1}]\nmax_concurrent: x\n"
     assert [line.split(":")[1] for line in problems(tmp_path, content)] == ["1", "2", "2", "3"]
 
 

@@ -57,6 +57,17 @@ def record(**facts: Any) -> RunRecord:
             {"stop_reason": "lingering", "exit_reason": "stopped", "signal": 15, "facts": SUCCESS},
             ("succeeded", "lingering"),
         ),
+        ({"facts": {"question": {"pending": True, "answered": False}}}, ("suspended", "asked")),
+        ({"facts": {"question": {"pending": True, "answered": True}}}, ("suspended", "asked")),
+        (
+            {"facts": {"question": {"pending": False, "answered": False}}, "exit_code": 1},
+            ("suspended", "asked"),
+        ),
+        (
+            {"facts": {"question": {"pending": False, "answered": True}}, "exit_code": 1},
+            ("failed", "exit_nonzero"),
+        ),
+        ({"facts": {**SUCCESS, "question": {"pending": True}}}, ("succeeded", None)),
         ({"facts": SUCCESS, "seal_error": "nested"}, ("failed", "workspace_invalid")),
         ({"facts": SUCCESS, "superseded": True}, ("stopped", "superseded")),
         # our stop came when it had ended by itself

@@ -47,7 +47,7 @@ The sum {is} wrong.
 
 # It is done when
 
-- the tests pass
+1. the tests pass
 
 # Workspace
 
@@ -71,8 +71,11 @@ You talk to the coordinator through the tools of the MCP server `coord`:
    `exit`.
 3. Tell how far you are with `report_progress` when a step took long.
 4. When the task is done, or cannot be done, call `report_completed` with result `success`
-   or `failed` and a summary of what you did and how you know that it works.
+   or `failed` and a summary of what you did and how you know that it works,
+   and as `evidence` for each criterion, by its number, how you know that it is met.
 5. After `exit`, call `logout` and end. Without a report the attempt counts as failed.
+When only a person can decide something, call `ask_human`. If it answers `pending`, commit what
+you have and exit without a report: the task goes on, with the answer, in another run.
 If a tool says that the coordinator is restarting, call it again.
 """)
 

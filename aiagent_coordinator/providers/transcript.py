@@ -1,0 +1,110 @@
+"""What a CLI itself calls an error, read from the JSON lines of its standard output. Pure.
+
+Tolerant on purpose: CLIs change weekly, so what is not understood is skipped. Only the fields in which
+a CLI states its own failure are read, never what a model wrote.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+Event = dict[str, Any]
+#: A longer line is a tool's output, not an error.
+_MAX_LINE_BYTES = 64 * 1024
+
+
+def error_texts(dialect: str, out: bytes) -> list[str]:
+    """The errors that a CLI states in its output and did not get over, oldest first.
+
+    Args:
+        dialect: One of `DIALECTS`.
+        out: The end of its standard output; a first line cut in two is skipped.
+    """
+    texts: list[str] = []
+    for event in _events(out) if dialect != PLAIN else ():
+        found = _DIALECTS[dialect](event)
+        if found is None:
+            texts.clear()  # it ended well: whatever went wrong before was got over
+        else:
+            texts += [text for text in found if text]
+    return texts
+
+
+def _events(out: bytes) -> Iterable[Event]:
+    for line in out.splitlines():
+        if not line.startswith(b"{") or len(line) > _MAX_LINE_BYTES:
+            continue
+        try:
+            event: object = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict):
+            yield cast("Event", event)
+
+
+def _claude(event: Event) -> list[str] | None:
+    """`result` says how it ended; its subtype may be `success` beside `is_error`."""
+    match event.get("type"):
+        case "assistant" if event.get("error"):
+            return [str(event["error"])]
+        case "result" if event.get("is_error"):
+            status = event.get("api_error_status")
+            errors = event.get("errors")
+            listed = cast("list[object]", errors) if isinstance(errors, list) else []
+            subtype = event.get("subtype")
+            return [
+                *(str(error) for error in listed),
+                str(event.get("result") or ""),
+                f"API error status {status}" if status else "",
+                str(subtype) if subtype != "success" else "",
+            ]
+        case "result":
+            return None
+        case _:
+            return []
+
+
+def _codex(event: Event) -> list[str] | None:
+    """`error` is also what it calls a retry that may succeed."""
+    match event.get("type"):
+        case "error":
+            return [str(event.get("message") or "")]
+        case "turn.failed":
+            return [_message(event.get("error"))]
+        case "turn.completed":
+            return None
+        case _:
+            return []
+
+
+def _gemini(event: Event) -> list[str] | None:
+    match event.get("type"), event.get("status"):
+        case "error", _:
+            is_warning = event.get("severity") == "warning"
+            return [] if is_warning else [str(event.get("message") or "")]
+        case "result", "error":
+            return [_message(event.get("error"))]
+        case "result", "success":
+            return None
+        case _:
+            return []
+
+
+def _message(error: object) -> str:
+    if isinstance(error, dict):
+        known = cast("Event", error)
+        return " ".join(str(known[key]) for key in ("type", "message") if known.get(key))
+    return str(error or "")
+
+
+PLAIN = "plain"
+_DIALECTS: dict[str, Callable[[Event], list[str] | None]] = {
+    PLAIN: lambda _event: [],
+    "claude-stream": _claude,
+    "codex-json": _codex,
+    "gemini-stream": _gemini,
+}
+#: Output dialects that can be read.
+DIALECTS = tuple(_DIALECTS)

@@ -1,0 +1,178 @@
+"""Why a task does not run: every reason, in the order in which a person would remove them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiagent_coordinator.clock import iso
+from aiagent_coordinator.runs import Run, RunPhase
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.store import actions, dependencies, projects, questions
+from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import TERMINAL, Agent, Project, Task, TaskStatus, WaitReason
+
+#: A coordinator renews every 30 s; one that was not heard for three times that is not there.
+SEEN_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Around:
+    """What is known beside the store."""
+
+    #: When each coordinator called last.
+    coordinators: Mapping[str, datetime]
+    now: datetime
+    max_concurrent: int | None
+
+
+def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
+    """The reasons why a task does not run now; empty when it could start at once.
+
+    Each has `code`, `text`, and `do` with what helps, where a person can do something.
+    """
+    if task.status in TERMINAL:
+        return [_over(task)]
+    if task.status is TaskStatus.RUNNING:
+        return [_running(unit, task)]
+    if task.status is TaskStatus.WAITING:
+        return [_waiting(unit, task)]
+    return [
+        *_own(unit, task),
+        *_place(unit, task),
+        *_nobody(around),
+        *_limits(unit, task, around),
+    ]
+
+
+def _reason(code: str, text: str, do: str = "") -> Json:
+    return {"code": code, "text": text, **({"do": do} if do else {})}
+
+
+def _over(task: Task) -> Json:
+    why = f" ({task.status_reason})" if task.status_reason else ""
+    do = "" if task.status is TaskStatus.SUCCEEDED else f"task retry {task.id}"
+    return _reason("over", f"it is {task.status.value}{why}", do)
+
+
+def _running(unit: Unit, task: Task) -> Json:
+    run = run_store.live_run_of(unit, task.id)
+    if run is None:
+        return _reason("running", "it is running")
+    return _reason("running", f"it is running: run {run.id}, {run.phase.value}", f"logs {run.id}")
+
+
+def _waiting(unit: Unit, task: Task) -> Json:
+    if task.wait_reason is WaitReason.INPUT:
+        question = questions.wanted_of(unit, task)
+        if not question.is_open:
+            return _reason("run_ending", "the question is answered; its run is still ending")
+        text = f"it asked at {iso(question.asked_at)} and waits for an answer: {question.text}"
+        return _reason("question", text, f"task answer {task.id} TEXT")
+    words = {
+        WaitReason.BLOCKED: "its agent reported that it is blocked",
+        WaitReason.AUTH: "a credential is missing or expired",
+        WaitReason.REVIEW: "its result waits for a review",
+        WaitReason.SUBTASKS: "it waits for its sub-tasks",
+    }
+    waits = task.wait_reason or WaitReason.BLOCKED
+    summary = task.result.get("summary")
+    return _reason(waits.value, words[waits] + (f": {summary}" if summary else ""))
+
+
+def _own(unit: Unit, task: Task) -> Iterator[Json]:
+    """What the task itself says."""
+    if task.status is TaskStatus.BACKLOG:
+        yield _reason("backlog", "it is in the backlog; nobody has submitted it")
+    for one in dependencies.needed_by(unit, task.id):
+        if one.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+            text = f"it waits for {one.id}, which is {one.status.value}: {one.title}"
+            yield _reason("dependency_failed", text, f"task retry {one.id}")
+        elif one.status is not TaskStatus.SUCCEEDED:
+            text = f"it waits for {one.id}, which is {one.status.value}: {one.title}"
+            yield _reason("dependency", text, f"explain {one.id}")
+    if task.not_before is not None and task.not_before > unit.now:
+        seconds = (task.not_before - unit.now).total_seconds()
+        text = (
+            f"attempt {task.attempt} of {task.max_attempts} begins at {iso(task.not_before)},"
+            f" in {seconds:.0f} s, because of {task.status_reason or 'the attempt before'}"
+        )
+        yield _reason("not_before", text)
+
+
+def _place(unit: Unit, task: Task) -> Iterator[Json]:
+    """What its project and its agent say."""
+    project = projects.get_project(unit, task.project_id)
+    declared = {one.id for one in projects.list_projects(unit)}
+    if project.id not in declared:
+        text = f"project {project.id} is not in the configuration any more"
+        yield _reason("project_undeclared", text, "declare it again")
+    elif project.status != "active":
+        do = f"project resume {project.id}"
+        yield _reason("project_paused", f"project {project.id} is {project.status}", do)
+    agents = _agents(unit, task)
+    if not agents:
+        who = f"agent {task.agent_id} does not work" if task.agent_id else "no agent works"
+        yield _reason("no_agent", f"{who} in project {project.id}", "assign one to the project")
+    elif not any(agent.enabled for agent in agents):
+        names = ", ".join(agent.id for agent in agents)
+        yield _reason("agent_disabled", f"disabled: {names}")
+
+
+def _agents(unit: Unit, task: Task) -> list[Agent]:
+    return [
+        agent
+        for agent, project in projects.assignments(unit)
+        if project.id == task.project_id and task.agent_id in (None, agent.id)
+    ]
+
+
+def _nobody(around: Around) -> Iterator[Json]:
+    ages = [(around.now - at).total_seconds() for at in around.coordinators.values()]
+    if not any(age <= SEEN_SECONDS for age in ages):
+        known = f"; the last was heard {min(ages):.0f} s ago" if ages else ""
+        yield _reason("no_coordinator", f"no coordinator is connected{known}", "start one")
+
+
+def _limits(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
+    """What is full, and who is before it."""
+    live = run_store.live_runs(unit)
+    counted = [run for run in live if run.phase in run_store.COUNTED]
+    most = around.max_concurrent
+    if most is not None and len(counted) >= most:
+        yield _reason("max_concurrent", f"max_concurrent is reached ({len(counted)}/{most})")
+    project = projects.get_project(unit, task.project_id)
+    yield from _project_limit(project, counted)
+    agents = _agents(unit, task)
+    full = [_agent_limit(agent, counted) for agent in agents]
+    if full and all(full):
+        yield from (reason for reason in full if reason)
+    ending = [
+        run
+        for run in live
+        if run.phase is RunPhase.FINISHING and run.agent_id in {agent.id for agent in agents}
+    ]
+    if ending and task.status is TaskStatus.QUEUED:
+        names = ", ".join(run.id for run in ending)
+        yield _reason("finishing", f"a run before is still finishing: {names}")
+    if task.status is TaskStatus.QUEUED:
+        before = actions.count_before(unit, task)
+        if before:
+            yield _reason("order", f"{before} due tasks of its queue come before it")
+
+
+def _project_limit(project: Project, counted: list[Run]) -> Iterator[Json]:
+    running = sum(run.project_id == project.id for run in counted)
+    if project.max_concurrent is not None and running >= project.max_concurrent:
+        text = f"max_concurrent of project {project.id} is reached ({running}/{project.max_concurrent})"
+        yield _reason("project_limit", text)
+
+
+def _agent_limit(agent: Agent, counted: list[Run]) -> Json | None:
+    running = sum(run.agent_id == agent.id for run in counted)
+    if running < agent.max_concurrent:
+        return None
+    text = f"max_concurrent of agent {agent.id} is reached ({running}/{agent.max_concurrent})"
+    return _reason("agent_limit", text)

@@ -1,0 +1,108 @@
+"""What an agent asks a person, and how long the call waits for the answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+import anyio
+from pydantic import Field
+
+from aiagent_coordinator.errors import ConflictError
+from aiagent_coordinator.runs import Run
+from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.tools import Context, table, tool
+from aiagent_coordinator.server.tools_agent import AgentArguments
+from aiagent_coordinator.store import questions
+from aiagent_coordinator.store.tasks import lock_task
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Question
+from aiagent_coordinator.workflows.worker import SUSPENDED
+
+#: A question is read by a person, on a screen.
+MAX_QUESTION_BYTES = 16 * 1024
+MAX_OPTIONS = 20
+
+Option = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
+class AskHuman(AgentArguments):
+    """Arguments of `ask_human`."""
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_BYTES)]
+    """The question, with all that a person needs to answer it."""
+    options: Annotated[list[Option], Field(max_length=MAX_OPTIONS, default_factory=list)]
+    """Answers to choose from; another answer is possible."""
+
+
+async def ask_human(context: Context, arguments: AskHuman) -> Json:
+    """Ask a person, and wait a while for the answer."""
+    board = context.board
+    new = questions.NewQuestion(
+        questions.clean_text(arguments.text, "text", MAX_QUESTION_BYTES), tuple(arguments.options)
+    )
+
+    def begin(unit: Unit, run: Run) -> str:
+        if run.task_id is None:
+            raise ConflictError("a run without a task asks nothing")
+        if run.stop_reason is not None or run.reported_at is not None:
+            raise ConflictError(
+                "this run is ending", hint="call no more tools and exit", run_id=run.id
+            )
+        task = lock_task(unit, run.task_id)
+        return questions.ask(unit, run, task, new, board.terms.ask).id
+
+    question_id = await board.begin_as_agent(context, begin)
+    run_id = cast("str", context.identity.run_id)
+    bell = board.bells.bell(question_id, run_id)
+    try:
+        # After the bell hangs: an answer from now on rings it, an earlier one is read here.
+        question = await board.store.read(lambda unit: questions.lock(unit, question_id))
+        wait = (question.hold_until - board.clock.now()).total_seconds()
+        if question.is_open and question.pending_at is None and wait > 0:
+            with anyio.move_on_after(wait):
+                await bell.wait()
+    finally:
+        board.bells.mute(bell, question_id, run_id)
+    request_id = context.call.request_id
+    if board.bells.is_closing and request_id is not None:
+        # Without an answer the bridge sends this again to the next server; nobody waits for us here.
+        context.call.session.connection.settle(request_id)
+        await anyio.sleep_forever()
+
+    def finish(unit: Unit, run: Run) -> Json:
+        task = lock_task(unit, question.task_id)
+        found = questions.lock(unit, question_id)
+        if run.stop_reason is None:
+            found = questions.conclude_wait(unit, found, task, actor=context.identity.actor)
+        return _told(found, run)
+
+    return await board.finish_as_agent(context, finish)
+
+
+def _told(question: Question, run: Run) -> Json:
+    """What the agent hears of its question."""
+    said: Json = {"success": True, "question_id": question.id}
+    if run.stop_reason is not None:
+        text = f"This run is being stopped ({run.stop_reason}). Call no more tools and exit."
+        return {**said, "status": "stopped", "action": "exit", "instruction": text}
+    if question.answer is not None:
+        text = "Go on with your task, as the answer says."
+        return {**said, "status": "answered", "answer": question.answer, "instruction": text}
+    if question.closed_at is not None:
+        text = "No answer will come. Call no more tools and exit."
+        return {**said, "status": "closed", "action": "exit", "instruction": text}
+    return {**said, "status": "pending", "action": "exit", "instruction": SUSPENDED}
+
+
+TOOLS = table(
+    (
+        tool(
+            AskHuman,
+            ask_human,
+            "Ask a person something that only a person can decide. Waits a while for the answer; "
+            "without one, commit and exit as the instruction says.",
+            Role.AGENT,
+        ),
+    )
+)

@@ -1,0 +1,188 @@
+"""What the real CLIs said when something was wrong, and what is made of it.
+
+The lines were printed by the versions in `checked`, shortened to the fields that matter.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aiagent_coordinator.providers.catalog import load_catalog
+from aiagent_coordinator.providers.diagnosis import diagnose
+from aiagent_coordinator.providers.transcript import DIALECTS, error_texts
+
+CATALOG = load_catalog()
+
+
+def result(text: str, status: int | None = None, subtype: str = "success") -> str:
+    """Claude's last line: its subtype is `success` beside `is_error`."""
+    told = {"type": "result", "subtype": subtype, "is_error": True, "api_error_status": status}
+    return json.dumps({**told, "result": text})
+
+
+def failed(text: str) -> str:
+    """Codex's last line."""
+    return json.dumps({"type": "turn.failed", "error": {"message": text}})
+
+
+def gemini(code: int, text: str) -> str:
+    """Gemini's last line."""
+    inner = json.dumps({"error": {"code": code, "message": text, "status": "X"}})
+    error = {"type": "unknown", "message": f"[API Error: {inner}]"}
+    return json.dumps({"type": "result", "status": "error", "error": error})
+
+
+URL = "url: http://127.0.0.1:1/v1/responses"
+SAID = [
+    ("claude", 1, "", result("Not logged in · Please run /login"), "auth"),
+    ("claude", 1, "", result("Failed to authenticate. API Error: 401 x", 401), "auth"),
+    ("claude", 1, "", result("Invalid API key · Fix external API key", 401), "auth"),
+    ("claude", 1, "", result("API Error: Request rejected (429) · x", 429), "rate_limited"),
+    ("claude", 1, "", result("Credit balance is too low", 400), "billing"),
+    ("claude", 1, "", result("API Error: 529 Overloaded. This is", 529), "overloaded"),
+    ("claude", 1, "", result("API Error: Connection refused (ECONNREFUSED)"), "network"),
+    ("claude", 1, "", result("", subtype="error_max_turns"), "turn_limit"),
+    (
+        "claude",
+        1,
+        "--dangerously-skip-permissions cannot be used with root/sudo privileges for security",
+        "",
+        "refused_permission",
+    ),
+    ("claude", 1, "error: unknown option '--nonsense'", "", "bad_flags"),
+    ("codex", 1, "", failed(f"unexpected status 401 Unauthorized: x, {URL}"), "auth"),
+    ("codex", 1, "", failed("Quota exceeded. Check your plan and billing details."), "quota"),
+    (
+        "codex",
+        1,
+        "",
+        failed("exceeded retry limit, last status: 429 Too Many Requests"),
+        "rate_limited",
+    ),
+    ("codex", 1, "", failed(f"unexpected status 503 Service Unavailable: x, {URL}"), "overloaded"),
+    ("codex", 1, "", failed("stream disconnected before completion: x"), "network"),
+    ("codex", 1, "required MCP servers failed to initialize: coord", "", "tools_absent"),
+    ("codex", 2, "error: unexpected argument '--nonsense' found", "", "bad_flags"),
+    ("gemini", 144, "", gemini(400, "API key not valid. Please pass a valid API key."), "auth"),
+    ("gemini", 145, "Ripgrep is not available.", gemini(401, "x"), "auth"),
+    ("gemini", 173, "", gemini(429, "x"), "rate_limited"),
+    ("gemini", 247, "", gemini(503, "x"), "overloaded"),
+    ("gemini", 41, "Invalid auth method selected.", "", "auth"),
+    ("gemini", 53, "", "", "turn_limit"),
+    ("gemini", 1, "Unknown argument: nonsense", "", "bad_flags"),
+    ("gemini", 1, "", "", "exit_nonzero"),
+    ("codex", 0, "", "", None),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "err", "out", "reason"), SAID)
+def test_what_a_real_cli_said_has_its_reason(
+    name: str, code: int, err: str, out: str, reason: str | None
+):
+    told = diagnose(CATALOG.get(name), code, None, err.encode(), f"{out}\n".encode())
+    assert told.reason == reason
+
+
+def test_a_remedy_comes_with_what_a_person_can_mend():
+    lines = result("Not logged in · Please run /login").encode()
+    told = diagnose(CATALOG.get("claude"), 1, None, b"", lines)
+    assert told.text == "Not logged in · Please run /login"
+    assert "/login" in told.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "claude",
+            [
+                {"type": "assistant", "error": "rate_limit"},
+                {"type": "result", "subtype": "success", "is_error": False, "result": "ok"},
+            ],
+        ),
+        (
+            "codex",
+            [
+                {"type": "error", "message": "Reconnecting... 1/5 (unexpected status 503)"},
+                {"type": "turn.completed"},
+            ],
+        ),
+        (
+            "gemini",
+            [
+                {"type": "error", "severity": "error", "message": '[API Error: {"code":503}]'},
+                {"type": "result", "status": "success"},
+            ],
+        ),
+    ],
+)
+def test_an_error_that_was_got_over_is_no_reason(name: str, lines: list[dict[str, object]]):
+    out = "\n".join(json.dumps(line) for line in lines).encode()
+    assert diagnose(CATALOG.get(name), 0, None, b"", out).reason is None
+    assert error_texts(CATALOG.get(name).output.dialect, out.splitlines()[0]) != []
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (
+            "claude",
+            {"type": "assistant", "message": {"content": [{"text": "Credit balance is too low"}]}},
+        ),
+        (
+            "claude",
+            {
+                "type": "user",
+                "message": {"content": [{"is_error": True, "content": "ECONNREFUSED"}]},
+            },
+        ),
+        (
+            "codex",
+            {"type": "item.completed", "item": {"type": "agent_message", "text": "Quota exceeded"}},
+        ),
+        (
+            "codex",
+            {"type": "item.completed", "item": {"type": "error", "message": "Quota exceeded"}},
+        ),
+        ("gemini", {"type": "message", "role": "assistant", "content": "API key not valid"}),
+        ("gemini", {"type": "error", "severity": "warning", "message": "API key not valid"}),
+    ],
+)
+def test_what_a_model_or_a_tool_wrote_is_never_an_error_of_the_cli(
+    name: str, line: dict[str, object]
+):
+    assert (
+        diagnose(CATALOG.get(name), 1, None, b"", json.dumps(line).encode()).reason
+        == "exit_nonzero"
+    )
+
+
+def test_plain_output_states_no_errors():
+    assert error_texts("plain", result("Not logged in").encode()) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(("type", "error", "errors", "result", "message", "status", "is_error")), inner),
+    max_leaves=9,
+)  # fmt: skip
+
+
+@given(st.sampled_from(DIALECTS), st.lists(JSON | st.binary(max_size=20)))
+def test_any_output_can_be_read(dialect: str, lines: list[object]):
+    out = b"\n".join(
+        line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines
+    )
+    assert all(isinstance(text, str) for text in error_texts(dialect, out))
+
+
+def test_hostile_lines_are_skipped():
+    deep = b'{"type":' + b"[" * 60_000
+    long = b'{"type":"turn.failed","error":"' + b"x" * 100_000 + b'"}'
+    out = b"\n".join((b'rest of a line"}', deep, long, failed("at last").encode()))
+    assert error_texts("codex-json", out) == ["at last"]

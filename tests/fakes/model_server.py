@@ -1,0 +1,361 @@
+"""A model without a mind: serves three vendors' protocols on loopback, and plays a fixed plan of tool calls.
+
+    model_server.py LOG [--plan PLAN.json] [--status 429] [--hang]
+
+It prints its port on a line and serves until it is killed. The plan is a list of steps, one a turn:
+`{"tool": "authenticate", "arguments": {}}` calls the first tool whose name ends so, `{"write": "a.txt",
+"text": "…"}` writes a file by whatever tool the CLI offers for that. How many calls the conversation
+already holds says which step is next, so nothing is kept between requests. After the plan it says that it
+is done. With `--status` every request for an answer is refused so; with `--hang` none is answered. Each
+request is a line of JSON in LOG.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+
+Json = dict[str, Any]
+DONE = "All steps are done."
+PLAN: list[Json] = [
+    {"tool": "authenticate"},
+    {"tool": "get_next_action"},
+    {"tool": "get_my_task"},
+    {"tool": "get_next_action"},
+    {"write": "model.txt", "text": "written by a model\n"},
+    {"tool": "get_next_action"},
+    {"tool": "report_completed", "arguments": {"result": "success", "summary": "wrote model.txt"}},
+    {"tool": "get_next_action"},
+]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that the CLI offers; Codex puts those of a server into a namespace."""
+
+    name: str
+    namespace: str = ""
+    is_free_text: bool = False
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What the model answers: one call, or words."""
+
+    text: str = ""
+    tool: Tool | None = None
+    arguments: str = "{}"
+
+
+def choose(plan: list[Json], made: int, tools: list[Tool], folder: str) -> Turn:
+    """The turn after so many calls."""
+    if not tools or made >= len(plan):
+        return Turn(DONE)
+    step = plan[made]
+    if "write" in step:
+        return _write(str(Path(folder) / step["write"]), step["text"], tools)
+    tool = next((tool for tool in tools if tool.name.endswith(step["tool"])), None)
+    if tool is None:
+        return Turn(f"There is no tool {step['tool']}.")
+    return Turn(tool=tool, arguments=json.dumps(step.get("arguments", {})))
+
+
+def _write(path: str, text: str, tools: list[Tool]) -> Turn:
+    patch = "".join(f"+{line}\n" for line in text.splitlines())
+    patch = f"*** Begin Patch\n*** Add File: {path}\n{patch}*** End Patch\n"
+    shell = f"cat > '{path}' <<'EOF'\n{text}EOF\n"
+    ways: dict[str, object] = {
+        "Write": {"file_path": path, "content": text},
+        "write_file": {"file_path": path, "content": text},
+        "apply_patch": {"input": patch},
+        "exec_command": {"cmd": shell},
+        "shell": {"command": ["sh", "-c", shell]},
+    }
+    for name, arguments in ways.items():
+        tool = next((tool for tool in tools if tool.name == name), None)
+        if tool:
+            return Turn(tool=tool, arguments=patch if tool.is_free_text else json.dumps(arguments))
+    return Turn("There is no tool to write with.")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request."""
+
+    protocol_version = "HTTP/1.1"
+    server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride] - typeshed names the base
+
+    def do_HEAD(self) -> None:
+        self._send(200, "text/plain", b"")
+
+    def do_GET(self) -> None:
+        self.server.note({"get": self.path})
+        self._json(200, {"data": [], "models": [], "object": "list", "has_more": False})
+
+    def do_POST(self) -> None:
+        body: Json = json.loads(
+            self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
+        )
+        path = self.path.partition("?")[0]
+        protocol = next((each for each in PROTOCOLS if each.serves(path)), None)
+        if protocol is None:
+            self.server.note({"post": path, "unknown": True})
+            tokens = {"input_tokens": 1, "totalTokens": 1}
+            self._json(200 if "count" in path.lower() else 404, tokens)
+            return
+        tools = protocol.tools(body)
+        if self.server.hangs:
+            self.server.note({"post": path, "hangs": True})
+            self.server.ended.wait()
+            return
+        if self.server.status:
+            self.server.note({"post": path, "status": self.server.status})
+            self._json(self.server.status, protocol.refusal(self.server.status))
+            return
+        turn = choose(self.server.plan, protocol.made(body), tools, _folder(body))
+        called = turn.tool.name if turn.tool else None
+        self.server.note({"post": path, "tools": len(tools), "call": called, "say": turn.text})
+        if protocol.is_streamed(path, body):
+            events = b"".join(protocol.stream(turn, body))
+            self._send(200, "text/event-stream", events)
+        else:
+            self._json(200, protocol.whole(turn, body))
+
+    def _json(self, status: int, answer: Json) -> None:
+        self._send(status, "application/json", json.dumps(answer).encode())
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's own name
+        del format, args
+
+
+class ModelServer(ThreadingHTTPServer):
+    """The server and what it was told to do."""
+
+    daemon_threads = True
+
+    def __init__(self, log: Path, plan: list[Json], status: int, *, hangs: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.plan = plan
+        self.status = status
+        self.hangs = hangs
+        self.ended = threading.Event()
+        self._log = log
+        self._lock = threading.Lock()
+
+    def note(self, line: Json) -> None:
+        with self._lock, self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _folder(body: Json) -> str:
+    """Where the CLI works: every one tells its model, each in its own words."""
+    text = json.dumps(body)
+    found = re.search(
+        r"(?:orking directory: |<cwd>|current working directory is: |workspace directories?:\\n\s*-? *)(/[^\s\"\\<]+)",
+        text,
+    )
+    return found[1] if found else "."
+
+
+def _list(value: object) -> list[Json]:
+    return cast("list[Json]", value) if isinstance(value, list) else []
+
+
+def _sse(event: Json, name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(event)}\n\n".encode()
+
+
+class Anthropic:
+    """Messages: claude."""
+
+    def serves(self, path: str) -> bool:
+        return path.endswith("/v1/messages")
+
+    def is_streamed(self, path: str, body: Json) -> bool:
+        del path
+        return bool(body.get("stream"))
+
+    def tools(self, body: Json) -> list[Tool]:
+        return [Tool(str(tool.get("name"))) for tool in _list(body.get("tools"))]
+
+    def made(self, body: Json) -> int:
+        messages = _list(body.get("messages"))
+        parts = (part for message in messages for part in _list(message.get("content")))
+        return sum(part.get("type") == "tool_use" for part in parts)
+
+    def refusal(self, status: int) -> Json:
+        kinds = {401: "authentication_error", 429: "rate_limit_error", 529: "overloaded_error"}
+        kind = kinds.get(status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": f"scripted {status}"}}
+
+    def whole(self, turn: Turn, body: Json) -> Json:
+        block: Json = {"type": "text", "text": turn.text}
+        if turn.tool:
+            number = self.made(body)
+            block = {"type": "tool_use", "id": f"toolu_{number}", "name": turn.tool.name}
+            block["input"] = json.loads(turn.arguments)
+        return {
+            "id": "msg_1",
+            "type": "message",
+            "role": "assistant",
+            "model": body.get("model"),
+            "content": [block],
+            "stop_reason": "tool_use" if turn.tool else "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 10, "output_tokens": 5},
+        }
+
+    def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
+        whole = self.whole(turn, body)
+        (block,) = whole["content"]
+        begun: Json = {**block, "input": {}} if turn.tool else {**block, "text": ""}
+        delta = {"type": "text_delta", "text": turn.text}
+        if turn.tool:
+            delta = {"type": "input_json_delta", "partial_json": turn.arguments}
+        events: Iterable[Json] = (
+            {"type": "message_start", "message": {**whole, "content": [], "stop_reason": None}},
+            {"type": "content_block_start", "index": 0, "content_block": begun},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
+            {"type": "content_block_stop", "index": 0},
+            {
+                "type": "message_delta",
+                "delta": {"stop_reason": whole["stop_reason"], "stop_sequence": None},
+                "usage": whole["usage"],
+            },
+            {"type": "message_stop"},
+        )
+        for event in events:
+            yield _sse(event, event["type"])
+
+
+class Responses:
+    """OpenAI's Responses: codex."""
+
+    def serves(self, path: str) -> bool:
+        return path.endswith("/responses")
+
+    def is_streamed(self, path: str, body: Json) -> bool:
+        del path
+        return bool(body.get("stream"))
+
+    def tools(self, body: Json) -> list[Tool]:
+        found: list[Tool] = []
+        for tool in _list(body.get("tools")):
+            name = str(tool.get("name", ""))
+            if tool.get("type") == "namespace":
+                found += [Tool(str(each["name"]), name) for each in _list(tool.get("tools"))]
+            elif name:
+                found.append(Tool(name, is_free_text=tool.get("type") == "custom"))
+        return found
+
+    def made(self, body: Json) -> int:
+        kinds = {"function_call", "custom_tool_call"}
+        return sum(item.get("type") in kinds for item in _list(body.get("input")))
+
+    def refusal(self, status: int) -> Json:
+        return {"error": {"message": f"scripted {status}", "type": "scripted", "code": None}}
+
+    def whole(self, turn: Turn, body: Json) -> Json:
+        used = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+        return {
+            "id": "resp_1",
+            "object": "response",
+            "output": [self._item(turn, body)],
+            "usage": used,
+        }
+
+    def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
+        whole = self.whole(turn, body)
+        yield _sse({"type": "response.created", "response": {"id": whole["id"]}})
+        yield _sse({"type": "response.output_item.done", "item": whole["output"][0]})
+        yield _sse({"type": "response.completed", "response": whole})
+
+    def _item(self, turn: Turn, body: Json) -> Json:
+        if turn.tool is None:
+            content = [{"type": "output_text", "text": turn.text}]
+            return {"type": "message", "id": "m_1", "role": "assistant", "content": content}
+        called: Json = {"name": turn.tool.name, "call_id": f"call_{self.made(body)}"}
+        if turn.tool.namespace:
+            called["namespace"] = turn.tool.namespace
+        if turn.tool.is_free_text:
+            return {**called, "type": "custom_tool_call", "input": turn.arguments}
+        return {**called, "type": "function_call", "arguments": turn.arguments}
+
+
+class Gemini:
+    """generateContent: gemini."""
+
+    def serves(self, path: str) -> bool:
+        return path.endswith((":generateContent", ":streamGenerateContent"))
+
+    def is_streamed(self, path: str, body: Json) -> bool:
+        del body
+        return path.endswith(":streamGenerateContent")
+
+    def tools(self, body: Json) -> list[Tool]:
+        declared = (_list(tool.get("functionDeclarations")) for tool in _list(body.get("tools")))
+        return [Tool(str(each["name"])) for some in declared for each in some]
+
+    def made(self, body: Json) -> int:
+        contents = _list(body.get("contents"))
+        return sum("functionCall" in part for each in contents for part in _list(each.get("parts")))
+
+    def refusal(self, status: int) -> Json:
+        return {"error": {"code": status, "message": f"scripted {status}", "status": "SCRIPTED"}}
+
+    def whole(self, turn: Turn, body: Json) -> Json:
+        config: Json = body.get("generationConfig") or {}
+        part: Json = {"text": turn.text}
+        if turn.tool:
+            part = {"functionCall": {"name": turn.tool.name, "args": json.loads(turn.arguments)}}
+        elif config.get("responseMimeType") == "application/json":
+            # what it asks a small model on the side: which model is to answer, and who speaks next
+            asides = {"model_choice": "flash", "complexity_score": 1, "complexity_reasoning": "-"}
+            part = {"text": json.dumps({**asides, "reasoning": "-", "next_speaker": "user"})}
+        return {
+            "candidates": [
+                {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0}
+            ],
+            "usageMetadata": {
+                "promptTokenCount": 10,
+                "candidatesTokenCount": 5,
+                "totalTokenCount": 15,
+            },
+        }
+
+    def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
+        yield _sse(self.whole(turn, body))
+
+
+PROTOCOLS = (Anthropic(), Responses(), Gemini())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("log", type=Path)
+    parser.add_argument("--plan", type=Path)
+    parser.add_argument("--status", type=int, default=0)
+    parser.add_argument("--hang", action="store_true")
+    given = parser.parse_args()
+    plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
+    server = ModelServer(given.log, plan, given.status, hangs=given.hang)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

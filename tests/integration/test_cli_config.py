@@ -1,0 +1,156 @@
+"""`config show|validate|set|explain`, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FILE = """\
+# mine
+max_concurrent: 2     # runs at a time
+coordinator_token: ${MY_TOKEN}
+agents:
+  robin: {provider: mine, passkey: pass-of-robin}
+ai_providers:
+  mine: {like: command, cli_command: x, cli_args: ["--key", "${MY_API_KEY}", "${PLACE}"]}
+"""
+SECRETS = {"MY_TOKEN": "the-token-value", "MY_API_KEY": "the-key-value", "PLACE": "/somewhere"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "coordinator.yaml"
+    made.write_text(FILE, "utf-8")
+    return made
+
+
+def run(file: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "aiagent_coordinator", "config", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={"PATH": os.environ["PATH"], "HOME": str(file.parent / "home"), **SECRETS, **environment},
+        cwd=file.parent,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+
+
+def test_show_names_every_value_and_where_it_was_set(file: Path) -> None:
+    done = run(file, "show", "--json", AIAGENT_COORDINATOR_TIMEZONE="Asia/Tokyo")
+    shown = {line["key"]: line for line in json.loads(done.stdout)["settings"]}
+    assert shown["max_concurrent"] == {
+        "key": "max_concurrent",
+        "value": 2,
+        "origin": "coordinator.yaml:2",
+    }
+    assert shown["timezone"]["origin"] == "AIAGENT_COORDINATOR_TIMEZONE"
+    assert (shown["polling_interval"]["value"], shown["polling_interval"]["origin"]) == (
+        10,
+        "default",
+    )
+    assert shown["state_dir"]["value"]
+    plain = run(file, "show").stdout
+    assert "max_concurrent" in plain
+    assert "coordinator.yaml:2" in plain
+
+
+@pytest.mark.parametrize("words", [("show",), ("show", "--json"), ("explain", "agents"), ("explain", "ai_providers")])  # fmt: skip
+def test_no_secret_is_shown_wherever_it_was_put(file: Path, words: tuple[str, ...]) -> None:
+    done = run(file, *words)
+    assert done.returncode == 0
+    for secret in ("the-token-value", "the-key-value", "pass-of-robin"):
+        assert secret not in done.stdout + done.stderr
+    assert ("/somewhere" in done.stdout) == ("agents" not in words)
+
+
+def test_validate_says_yes_or_every_mistake_with_status_3(file: Path) -> None:
+    done = run(file, "validate")
+    assert (done.returncode, done.stdout) == (0, f"{file} can be used.\n")
+    file.write_text(f"{FILE}retry: {{max_attempts: 0}}\nzzz: 1\n", "utf-8")
+    done = run(file, "validate")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "error: coordinator.yaml:8: retry.max_attempts: must be at least 1, got 0",
+        "error: coordinator.yaml:9: zzz: unknown setting",
+    ]
+
+
+def test_validate_knows_providers(file: Path) -> None:
+    file.write_text("agents: {a: {provider: rehersal}}\n", "utf-8")
+    done = run(file, "validate")
+    assert done.returncode == 3
+    assert "there is no provider 'rehersal' (did you mean rehearsal?)" in done.stderr
+
+
+def test_set_changes_one_line_and_keeps_the_comments(file: Path) -> None:
+    done = run(file, "set", "max_concurrent", "5")
+    assert (done.returncode, done.stdout) == (0, f"max_concurrent is set in {file}.\n")
+    assert file.read_text("utf-8") == FILE.replace(": 2     #", ": 5     #")
+
+
+def test_set_quotes_what_must_be_text(file: Path) -> None:
+    assert run(file, "set", "agents.robin.model", "4.5").returncode == 0
+    assert 'model: "4.5"}' in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "status", "told"),
+    [
+        (
+            "max_concurrent",
+            "many",
+            3,
+            "coordinator.yaml:2: max_concurrent: expected a whole number",
+        ),
+        ("log_level", "BOGUS", 3, "log_level: unknown setting"),
+        ("agents.robin.approval", "bypass", 3, "set i_understand_unsandboxed: true"),
+        ("state_dir", "${NOT_SET}", 3, "the environment variable NOT_SET is not set"),
+        ("a..b", "1", 2, "is no key"),
+        ("projects.x.path", "1", 3, "projects: expected a list"),
+    ],
+)
+def test_a_bad_value_leaves_the_file_as_it_was(
+    file: Path, key: str, value: str, status: int, told: str
+) -> None:
+    before = file.stat().st_mtime_ns
+    done = run(file, "set", key, value)
+    assert done.returncode == status
+    assert told in done.stderr
+    assert file.read_text("utf-8") == FILE
+    assert file.stat().st_mtime_ns == before
+
+
+def test_set_says_when_something_else_wins(file: Path) -> None:
+    done = run(file, "set", "max_concurrent", "5", AIAGENT_COORDINATOR_MAX_CONCURRENT="9")
+    assert done.stderr == (
+        "note: AIAGENT_COORDINATOR_MAX_CONCURRENT sets max_concurrent too, and wins over the file\n"
+    )
+
+
+def test_explain_tells_meaning_value_and_origin(file: Path) -> None:
+    known = json.loads(run(file, "explain", "agents.robin.provider", "--json").stdout)
+    assert known["required"] is True
+    assert known["values"] == [
+        {"key": "agents.robin.provider", "value": "mine", "origin": "coordinator.yaml:5"}
+    ]
+    done = run(file, "explain", "max_concurent")
+    assert done.returncode == 5
+    assert "there is no setting max_concurent (did you mean max_concurrent?)" in done.stderr
+
+
+def test_without_a_file_the_defaults_are_shown_and_set_says_how_to_make_one(file: Path) -> None:
+    file.unlink()
+    assert run(file, "show").returncode == 0
+    done = run(file, "set", "max_concurrent", "5")
+    assert (done.returncode, done.stderr.splitlines()[1]) == (
+        3,
+        "hint: write one with: aiagent-coordinator init",
+    )

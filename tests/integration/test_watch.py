@@ -1,0 +1,116 @@
+"""Watching a run that asked: it may leave by itself, and is ended when it does not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from aiagent_coordinator.clock import SystemClock, iso
+from aiagent_coordinator.executors.base import LaunchSpec
+from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.pipeline.context import Context, Control, RunLimits
+from aiagent_coordinator.pipeline.launch import watch
+from aiagent_coordinator.pipeline.outcome import decide
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.providers.catalog import load_catalog
+from aiagent_coordinator.redaction import Masker
+
+SLEEPER = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(600)")
+PATIENCE = 30.0
+PENDING = {"id": "qst_1", "at": "t", "answered": False, "pending": True}
+
+
+class Kept:
+    """A reporter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[RunRecord] = []
+
+    async def save(self, record: RunRecord) -> None:
+        self.records.append(record)
+
+    async def deliver(
+        self, run_id: str, seq: int, tool: str, arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        raise AssertionError((run_id, seq, tool, arguments))
+
+
+async def _watch(root: Path, limits: RunLimits, control: Control) -> tuple[RunRecord, Kept]:
+    state = StateDir(root / "state")
+    state.create()
+    folder, kept = state.run("run_1"), Kept()
+    context = Context(
+        state=state,
+        socket=root / "s",
+        executor=LocalExecutor(),
+        catalog=load_catalog({}),
+        clock=SystemClock(),
+        environ=dict(os.environ),
+        masker=Masker(()),
+        reporter=kept,
+        limits=limits,
+    )
+    copy_programs(root / "programs")
+    spec = LaunchSpec("run_1", SLEEPER, root, {}, grace_seconds=1.0)
+    await context.executor.hold(folder, spec, root / "programs" / "shim.py")
+    record = RunRecord(
+        "run_1",
+        "a",
+        "p",
+        "task",
+        0,
+        "rehearsal",
+        stage=Stage.WATCH,
+        claim={"task": {"id": "tsk_1"}},
+        launched_at=iso(SystemClock().now()),
+    )
+    try:
+        with anyio.fail_after(PATIENCE):
+            return await watch(record, context, control), kept
+    finally:
+        await context.executor.signal(folder, "K")
+
+
+async def test_a_cli_that_stays_after_it_was_told_to_leave_is_ended_and_only_suspended(
+    tmp_path: Path,
+) -> None:
+    control = Control()
+    control.learn({"question": PENDING})
+    record, kept = await _watch(tmp_path, RunLimits(asked_linger_seconds=0.1), control)
+    assert (record.stop_reason, record.exit_reason) == ("asked", "stopped")
+    assert [one.stop_reason for one in kept.records] == ["asked"]
+    judged = record.at(Stage.COLLECT, facts={"question": PENDING})
+    end = decide(judged, exit0_is_success=False, diagnosed=None)
+    assert (end.outcome, end.reason) == ("suspended", "asked")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"question": {**PENDING, "pending": False}},
+        {"question": PENDING, "report": {"result": "success"}},
+        {},
+    ],
+)
+async def test_a_cli_that_still_waits_or_has_reported_is_left_alone(
+    tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    control = Control()
+    control.learn(facts)
+    with anyio.move_on_after(2.5) as scope:
+        await _watch(tmp_path, RunLimits(asked_linger_seconds=0.1), control)
+    assert scope.cancelled_caught
+
+
+async def test_a_run_that_takes_longer_than_any_may_is_ended(tmp_path: Path) -> None:
+    record, _ = await _watch(tmp_path, RunLimits(run_seconds=0.5), Control())
+    assert record.stop_reason == "timed_out"
+    end = decide(record, exit0_is_success=False, diagnosed=None)
+    assert (end.outcome, end.reason) == ("failed", "timed_out")
