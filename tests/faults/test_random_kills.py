@@ -21,7 +21,7 @@ import pytest
 
 from support.house import House, house, living, script, until
 
-ROUNDS = int(os.environ.get("AIAGENT_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("AIAGENT_KILL_ROUNDS", "4"))
 AGENTS = ("ann", "bob", "cem")
 #: Every task says so often how far it is; each of these must be one event in the end.
 STEPS = 12

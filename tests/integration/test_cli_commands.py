@@ -61,6 +61,13 @@ class Home:
     def record(self) -> Path:
         return self.root / "record"
 
+    def point(self, folder: Path, socket: Path) -> None:
+        """Leave the small file that says where the server is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        note = {"socket": str(socket), "state_dir": str(self.state.root), "pid": 1}
+        name = f"{paths.instance_id(self.config)}.json"
+        (folder / name).write_text(json.dumps(note), "utf-8")
+
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "aiagent_coordinator", *words]
 
@@ -91,7 +98,7 @@ def home(short_dir: Path) -> Home:
     return found
 
 
-Serve = Callable[[dict[str, str]], None]
+Serve = Callable[..., None]
 
 
 @pytest.fixture
@@ -99,13 +106,11 @@ def serve(home: Home) -> Iterator[Serve]:
     """Start a server that answers each tool with what it is given as its result."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(does: dict[str, str]) -> None:
+    def start(does: dict[str, str], program: str = "scripted_server.py") -> None:
         home.state.operator_key.write_text("the-key\n", "ascii")
-        note = {"socket": str(home.socket), "state_dir": str(home.state.root), "pid": 1}
-        name = f"{paths.instance_id(home.config)}.json"
-        (home.root / "r" / paths.APP / name).write_text(json.dumps(note), "utf-8")
+        home.point(home.root / "r" / paths.APP, home.socket)
         process = subprocess.Popen(
-            [sys.executable, str(FAKES / "scripted_server.py"), str(home.socket),
+            [sys.executable, str(FAKES / program), str(home.socket),
              "--record", str(home.record), "--do", json.dumps(does)],
             stdout=subprocess.PIPE,
             text=True,
@@ -200,7 +205,31 @@ def test_a_description_that_is_too_long_is_refused(home: Home, serve: Serve) -> 
     assert home.run(*words, stdin="x" * (256 * 1024 + 1)).returncode == 2
 
 
-def test_tasks_are_listed_page_by_page(home: Home, serve: Serve) -> None:
+def test_a_list_is_asked_for_to_its_end(home: Home, serve: Serve) -> None:
+    serve({}, "paged_board.py")
+    listed = json.loads(home.run("task", "list", "--json").stdout)["tasks"]
+    assert [item["id"] for item in listed] == ["tsk_0", "tsk_1", "tsk_2", "tsk_3", "tsk_4"]
+    listed = json.loads(home.run("task", "list", "--json", "--limit", "3").stdout)["tasks"]
+    assert [item["id"] for item in listed] == ["tsk_2", "tsk_3", "tsk_4"]
+
+
+def test_the_server_is_found_although_another_login_left_a_dead_address(
+    home: Home, serve: Serve
+) -> None:
+    serve({"get_status": answer({"tasks": {}, "runs": {}})})
+    home.point(home.root / "s" / paths.APP, home.socket)
+    home.point(home.root / "r" / paths.APP, home.root / "dead.sock")
+    assert home.run("status").returncode == 0
+
+
+def test_a_broken_address_file_is_no_address(home: Home) -> None:
+    for content in ("{", "[]", "{}", '{"socket": 1, "state_dir": "x"}'):
+        name = f"{paths.instance_id(home.config)}.json"
+        (home.root / "r" / paths.APP / name).write_text(content, "utf-8")
+        assert home.run("status").returncode == 4
+
+
+def test_tasks_are_listed_as_asked_for(home: Home, serve: Serve) -> None:
     serve({"list_tasks": answer({"tasks": [task(1), task(2)], "next": None})})
     done = home.run("task", "list", "--json", "--status", "queued", "--project", "shop")
     assert json.loads(done.stdout) == {"tasks": [task(1), task(2)]}

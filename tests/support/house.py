@@ -19,7 +19,7 @@ import yaml
 from support.repo import make_repo
 
 #: How long anything may take here before the test fails: generous, two busy cores.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 COORDINATOR = [sys.executable, "-m", "aiagent_coordinator"]
 
