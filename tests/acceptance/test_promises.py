@@ -11,7 +11,7 @@ from aiagent_coordinator import failpoints
 from aiagent_coordinator.errors import UnauthorizedError
 from aiagent_coordinator.wire.client import BlockingClient
 from aiagent_coordinator.wire.protocol import hello_run
-from support.house import House, house, living, script, until
+from support.house import HOLD, House, house, living, script, until
 from support.repo import git
 
 REPORT = {"report": {"result": "success", "summary": "done"}}
@@ -46,11 +46,12 @@ def test_two_coordinators_of_one_server_make_one_run_of_one_task(short_dir: Path
 def test_the_token_and_the_generated_files_die_with_the_run(short_dir: Path):
     with house(short_dir) as home:
         home.ready()
-        task = home.add("nap", script({"sleep": {"seconds": 1}}, REPORT))["id"]
+        task = home.add("nap", script(HOLD, REPORT))["id"]
         run_dir = running(home, task)
         token = (run_dir / "token").read_text(encoding="ascii").strip()
         spec = json.loads((run_dir / "spec.json").read_text(encoding="utf-8"))
         assert Path(spec["argv"][-1]).is_file(), "the CLI's MCP configuration"
+        home.go(task)
         home.finished(task)
         until("the token's file is gone", lambda: not (run_dir / "token").exists())
         assert not (run_dir / "files").exists()
@@ -112,12 +113,13 @@ def test_the_next_attempt_reads_the_failing_command_and_its_output(short_dir: Pa
 def test_the_workspace_has_its_folders_and_git_does_not_see_them(short_dir: Path):
     with house(short_dir) as home:
         home.ready()
-        task = home.add("nap", script({"sleep": {"seconds": 1}}, REPORT))["id"]
+        task = home.add("nap", script(HOLD, REPORT))["id"]
         running(home, task)
         tree = home.state / "worktrees" / "app" / task
         for name in ("inputs", "artifacts", "logs", "handoff"):
             assert (tree / ".aiagent" / name).is_dir()
         assert git(tree, "status", "--porcelain") == ""
+        home.go(task)
         home.finished(task)
         assert git(tree, "status", "--porcelain") == ""
 

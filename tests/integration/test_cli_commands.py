@@ -88,6 +88,14 @@ class Home:
         return [frame["params"] for frame in frames if frame.get("method") == "tools/call"]
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Children of a shell's background job ignore SIGINT, and so would what is started here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def home(short_dir: Path) -> Home:
     found = Home(short_dir.resolve())
@@ -253,6 +261,7 @@ def test_off_a_terminal_a_table_is_whole_aligned_and_without_colour(
     tasks = [
         task(1, title="long " * 40, status="waiting", wait_reason="input"),
         task(2, title="日本 \x1b[31mred\x07\u202e", attempt=2, agent_id=None),
+        task(3, agent_id="日本"),
     ]
     serve({"list_tasks": answer({"tasks": tasks, "next": None})})
     lines = home.run("task", "list").stdout.splitlines()
@@ -261,6 +270,8 @@ def test_off_a_terminal_a_table_is_whole_aligned_and_without_colour(
     assert "waiting (input)" in lines[1]
     assert lines[2].endswith("-      日本 \\x1b[31mred\\x07\\u202e")
     assert "queued (retry)" in lines[2]
+    # each of its two characters takes two columns, as many as "AGENT" leaves
+    assert lines[3].endswith("shop     日本   Task 3")
     assert {line.index("shop") for line in lines[1:]} == {lines[0].index("PROJECT")}
 
 
@@ -310,6 +321,8 @@ def test_on_a_terminal_no_line_is_longer_than_it_is_wide(
         for line in plain.splitlines()
     ]
     assert columns / 2 < max(widths) <= columns
+    # where columns would be a few characters wide there are none, and no headings
+    assert ("STATUS" in plain) is (columns == 80)
     joined = re.sub(r"\s+", "", plain)
     assert "[red]日本語\\x1b" in joined
     assert joined.count("長") == 60
