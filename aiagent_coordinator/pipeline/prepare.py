@@ -31,8 +31,10 @@ from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
-from aiagent_coordinator.workspaces import get_workspace
+from aiagent_coordinator.workspaces import Reason, get_workspace
 
+#: Reasons of a workspace that pass: the stage is entered again, and given up only if they stay.
+PASSING = frozenset({Reason.GIT_FAILED.value, Reason.TIMED_OUT.value})
 #: Longest name of a run's temporary folder: longer ones break programs that put sockets there.
 TEMP_DIR_BYTES = 40
 
@@ -50,6 +52,8 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
         record = await _workspace(record, context)
         return await anyio.to_thread.run_sync(_files, record, context)
     except WorkspaceError as error:
+        if error.details.get("reason") in PASSING:
+            raise
         reason = "disk" if error.details.get("reason") == "disk" else "workspace_invalid"
         return _failed(record, context, reason, error.message)
     except (ProviderError, SpawnError) as error:

@@ -12,6 +12,8 @@ import re
 import secrets
 import shutil
 import stat
+import threading
+import time
 from pathlib import Path
 
 from aiagent_coordinator.errors import GitError
@@ -51,6 +53,11 @@ _OPERATION_COMMITS = (
 )
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SHORT_BYTES = 4096
+
+#: One `git worktree add` at a time: two at once trip over each other's half-made entries.
+_adding = threading.Lock()
+#: Seconds before another try, when another program was in the way.
+_PAUSES = (0.05, 0.2, 0.5)
 
 
 def mend(own: OwnGit) -> Path | None:
@@ -159,14 +166,34 @@ def _add(own: OwnGit, branch: str) -> None:
     folder = make_folder(own.path.parent, ".new") / own.path.name
     shutil.rmtree(folder, ignore_errors=True)
     how = ("--no-checkout", "--lock", "--reason", _reason(own))
-    own.repository.git.run("worktree", "add", *how, str(folder), branch, seconds=TREE_SECONDS)
+    _add_alone(own, *how, str(folder), branch)
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
 
 
+def _add_alone(own: OwnGit, *args: str) -> None:
+    """Add a worktree while nobody else of this process does, and again if another program did.
+
+    `git worktree add` reads the entries of all worktrees and dies on one that is just being made.
+    """
+    for pause in (*_PAUSES, None):
+        try:
+            with _adding:
+                own.repository.git.run("worktree", "add", *args, seconds=TREE_SECONDS)
+        except GitError as error:
+            if pause is None or error.details.get("reason") != Reason.GIT_FAILED.value:
+                raise
+            # what the failed try may have left would be refused by the next one
+            shutil.rmtree(args[-2], ignore_errors=True)
+            time.sleep(pause)
+        else:
+            return
+
+
 def _is_whole(admin: Path) -> bool:
-    return (admin / "commondir").is_file() and _read(admin / "HEAD") != ""
+    # git writes these one after the other: a kill in between leaves an empty one
+    return _read(admin / "commondir") != "" and _read(admin / "HEAD") != ""
 
 
 def _reason(own: OwnGit) -> str:

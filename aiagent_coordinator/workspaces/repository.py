@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,13 +98,24 @@ class Repository:
 
     def checked_out_at(self, branch: str, *, besides: Path) -> Path | None:
         """Where a branch is checked out, other than in the given worktree."""
-        where: Path | None = None
-        for line in self.git.line("worktree", "list", "--porcelain").split("\n"):
-            if line.startswith("worktree "):
-                where = Path(line.removeprefix("worktree "))
-            elif line == f"branch refs/heads/{branch}" and not _is_same(where, besides):
+        # Read from the files, not from `git worktree list`: that fails as a whole while any other
+        # worktree is just being made, or was left half-made by a kill.
+        for head, where in self._heads():
+            if head == f"refs/heads/{branch}" and not _is_same(where, besides):
                 return where
         return None
+
+    def _heads(self) -> Iterator[tuple[str, Path]]:
+        """What every worktree, the main one first, has checked out; detached ones are left out."""
+        main = self.common_dir.parent if self.common_dir.name == ".git" else self.common_dir
+        admins = self.common_dir / "worktrees"
+        places = [(self.common_dir / "HEAD", main)]
+        if admins.is_dir():
+            places += [(admin / "HEAD", _place(admin)) for admin in sorted(admins.iterdir())]
+        for file, where in places:
+            head = _symbolic(file)
+            if head:
+                yield head, where
 
     def refuse_elsewhere(self, branch: str, *, besides: Path) -> None:
         """Refuse a branch that is checked out in another place.
@@ -269,3 +281,23 @@ def user_values(git_dir: Path) -> dict[str, str]:
         key, has_value, value = item.partition("\n")
         values[key] = value if has_value else "true"
     return values
+
+
+def _symbolic(head: Path) -> str | None:
+    """The ref that a HEAD file names; None for a commit, and for what is missing or half-written."""
+    try:
+        if head.is_symlink():
+            return os.fspath(head.readlink())
+        text = head.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    return text.removeprefix("ref:").strip() if text.startswith("ref:") else None
+
+
+def _place(admin: Path) -> Path:
+    """Where the worktree of an admin directory is."""
+    try:
+        text = (admin / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return admin
+    return Path(text).parent if text else admin

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 from aiagent_coordinator.errors import WorkspaceError
@@ -639,3 +640,26 @@ async def test_repositories_that_were_there_are_left_out_when_dirt_is_allowed(
     assert sealed.files == 1
     git(checkout.repo, "init", "-q", "newer")
     assert (await bench.seal_refusal(prepared)).details["paths"] == ["newer"]
+
+
+async def test_a_half_made_worktree_of_another_task_is_no_obstacle_to_a_seal(tree: Bench) -> None:
+    """While git makes one, or after a kill of it, `git worktree list` dies on the empty files."""
+    prepared = await tree.prepare()
+    half = tree.repo / ".git" / "worktrees" / "tsk_half"
+    half.mkdir()
+    for name in ("commondir", "gitdir", "HEAD"):
+        (half / name).touch()
+    (prepared.path / "new.txt").write_text("new", encoding="utf-8")
+    assert (await tree.seal(prepared)).changed
+
+
+async def test_many_worktrees_made_at_once_do_not_trip_over_each_other(tree: Bench) -> None:
+    made: list[Path] = []
+
+    async def make(task_id: str) -> None:
+        made.append((await tree.prepare(task_id=task_id)).path)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            tasks.start_soon(make, f"tsk_{number}")
+    assert len(set(made)) == 12
