@@ -647,8 +647,8 @@ async def test_a_half_made_worktree_of_another_task_is_no_obstacle_to_a_seal(tre
     prepared = await tree.prepare()
     half = tree.repo / ".git" / "worktrees" / "tsk_half"
     half.mkdir()
-    for name in ("commondir", "gitdir", "HEAD"):
-        (half / name).touch()
+    (half / "gitdir").write_text("/nowhere/.git\n", encoding="utf-8")
+    (half / "commondir").touch()
     (prepared.path / "new.txt").write_text("new", encoding="utf-8")
     assert (await tree.seal(prepared)).changed
 
