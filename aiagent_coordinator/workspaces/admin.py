@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from aiagent_coordinator.errors import GitError
+from aiagent_coordinator.ids import GENERATED_ID
 from aiagent_coordinator.workspaces.base import Reason, refusal
 from aiagent_coordinator.workspaces.git import TREE_SECONDS, Git
 from aiagent_coordinator.workspaces.naming import make_folder
@@ -56,6 +57,8 @@ _SHORT_BYTES = 4096
 
 #: One `git worktree add` at a time: two at once trip over each other's half-made entries.
 _adding = threading.Lock()
+#: git makes an entry in milliseconds; one that is not whole after this long never will be.
+HALF_MADE_SECONDS = 60.0
 #: Seconds before another try, when another program was in the way.
 _PAUSES = (0.05, 0.2, 0.5)
 
@@ -186,9 +189,21 @@ def _add_alone(own: OwnGit, *args: str) -> None:
                 raise
             # what the failed try may have left would be refused by the next one
             shutil.rmtree(args[-2], ignore_errors=True)
+            _clear_half_made(own.repository.common_dir / "worktrees")
             time.sleep(pause)
         else:
             return
+
+
+def _clear_half_made(admins: Path) -> None:
+    """Remove entries of ours that a crash of the machine left half-made: no git command gets past them.
+
+    Only what has the name of a task, is not whole, and is too old to be just in the making.
+    """
+    for admin in admins.iterdir() if admins.is_dir() else ():
+        age = time.time() - admin.stat().st_mtime
+        if GENERATED_ID.match(admin.name) and age > HALF_MADE_SECONDS and not _is_whole(admin):
+            shutil.rmtree(admin, ignore_errors=True)
 
 
 def _is_whole(admin: Path) -> bool:

@@ -71,14 +71,14 @@ class Home:
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "aiagent_coordinator", *words]
 
-    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, stdin: str = "", cwd: str = ".") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.argv(*words),
             input=stdin,
             capture_output=True,
             text=True,
             env=self.environment,
-            cwd=self.root,
+            cwd=self.root / cwd,
             timeout=PATIENCE,
             check=False,
         )
@@ -163,11 +163,13 @@ def test_a_task_is_added_as_the_person_with_config_before_or_after(
     home: Home, serve: Serve, before: bool
 ) -> None:
     serve({"create_task": answer({"task": task(1)})})
-    config = ("--config", "coordinator.yaml")
+    config = ("--config", "../coordinator.yaml")
     words = ("task", "add", "--project", "shop", "--agent", "robin", "--title", "T; rm -rf /",
              "--description", "-", "--priority", "5", "--max-attempts", "2",
              "--check", "sh -c 'exit 0'", "--check", "true", "--branch", "b", "--json")  # fmt: skip
-    done = home.run(*config, *words, stdin="日本\n") if before else home.run(*words, *config, stdin="日本\n")  # fmt: skip
+    # from a folder where no file would be found without the option
+    whole = (*config, *words) if before else (*words, *config)
+    done = home.run(*whole, stdin="日本\n", cwd="state")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == task(1)
     hello = json.loads(home.record.read_text("utf-8").splitlines()[0])["frame"]
