@@ -77,7 +77,8 @@ def run_daemon(
     Raises:
         CoordinatorError: it could not begin; nothing was started.
     """
-    loaded = load_settings(config_file, overrides=overrides)
+    known = tuple(load_catalog({}))
+    loaded = load_settings(config_file, overrides=overrides, known_providers=known)
     house, locks = _enter(loaded, roles)
     with locks, configure(log_format, log_level, mask=house.masker.mask_text):
         return anyio.run(_Life(house, roles).run)
