@@ -138,6 +138,11 @@ class ProviderSettings(_Model):
     cli_args: tuple[Expanded, ...] = setting(
         (), "Arguments added to the definition's own. `${VAR}` is expanded."
     )
+    kick_command: Expanded | None = setting(
+        None,
+        "The whole command as one line, split into words as a shell would; no shell runs it. "
+        "Stands in place of `cli_command` and `cli_args`. `${VAR}` is expanded.",
+    )
     like: str | None = setting(
         None,
         "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",

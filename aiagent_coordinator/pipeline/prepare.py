@@ -31,8 +31,10 @@ from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
-from aiagent_coordinator.workspaces import get_workspace
+from aiagent_coordinator.workspaces import Reason, get_workspace
 
+#: Reasons of a workspace that pass: the stage is entered again, and given up only if they stay.
+PASSING = frozenset({Reason.GIT_FAILED.value, Reason.TIMED_OUT.value})
 #: Longest name of a run's temporary folder: longer ones break programs that put sockets there.
 TEMP_DIR_BYTES = 40
 
@@ -50,6 +52,8 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
         record = await _workspace(record, context)
         return await anyio.to_thread.run_sync(_files, record, context)
     except WorkspaceError as error:
+        if error.details.get("reason") in PASSING:
+            raise
         reason = "disk" if error.details.get("reason") == "disk" else "workspace_invalid"
         return _failed(record, context, reason, error.message)
     except (ProviderError, SpawnError) as error:
@@ -126,6 +130,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file of the run, readable by the owner alone, never through a link."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -7,6 +7,7 @@ from pathlib import Path
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.errors import WorkspaceError
 from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.prepare import PASSING
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.tasks import WorkspaceKind
 from aiagent_coordinator.workspaces import get_workspace
@@ -38,6 +39,8 @@ async def run(record: RunRecord, _context: Context, _control: Control) -> RunRec
     try:
         sealed = await get_workspace(prepared.kind).seal(prepared, request)
     except WorkspaceError as error:
+        if error.details.get("reason") in PASSING:
+            raise
         return record.at(Stage.VERIFY, seal_error=error.message, error=error.message)
     failpoints.hit("seal.committed")
     return record.at(Stage.VERIFY, sealed_commit=sealed.commit, sealed_changed=sealed.changed)

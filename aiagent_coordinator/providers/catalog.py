@@ -21,11 +21,12 @@ CONVENTION = "claude"
 
 
 class InlineProvider(Protocol):
-    """An entry of `ai_providers` in the configuration.
+    """An entry of `ai_providers` in the configuration."""
 
-    It may also have a `kick_command`: program and arguments in one text, in place of `cli_command`
-    and `cli_args`.
-    """
+    @property
+    def kick_command(self) -> str | None:
+        """Program and arguments in one text, in place of `cli_command` and `cli_args`."""
+        ...
 
     @property
     def cli_command(self) -> str | None:
@@ -153,7 +154,7 @@ def _base(
 
 def _program(entry: InlineProvider, key: str) -> tuple[str | None, tuple[str, ...]]:
     """The program of an entry, when it names one, and the words after it."""
-    kick: str | None = getattr(entry, "kick_command", None)
+    kick = entry.kick_command
     words = tuple(entry.cli_args or ())
     if kick is None:
         program = entry.cli_command

@@ -92,7 +92,7 @@ def _check_header(path: Path, *, has_log: bool) -> None:
     # SQLite itself takes a file that is shorter than this for an empty one, and would write into it.
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
-    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+    if not header.startswith(_MAGIC):
         raise _damaged(path, "it is not an SQLite database")
     page_bytes = int.from_bytes(header[16:18], "big")
     page_bytes = 65536 if page_bytes == 1 else page_bytes

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 
-from aiagent_coordinator.errors import ConflictError, TransitionError, ValidationError
+from aiagent_coordinator.errors import (
+    ConflictError,
+    StaleRunError,
+    TransitionError,
+    ValidationError,
+)
+from aiagent_coordinator.runs import RunPhase
 from aiagent_coordinator.store import dependencies, tables
 from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.unit import Unit
@@ -17,6 +23,9 @@ _MOVE = update(_task).where(
     _task.c.id == bindparam("which"),
     _task.c.status == bindparam("old_status"),
     _task.c.version == bindparam("old_version"),
+)
+_LIVE_RUN = select(tables.run.c.id).where(
+    tables.run.c.task_id == bindparam("which"), tables.run.c.phase != RunPhase.ENDED
 )
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
@@ -109,12 +118,23 @@ def set_progress(
 ) -> None:
     """Note how far a running task is, 0 to 100.
 
+    Args:
+        unit: The unit of work.
+        task: The task.
+        progress: How far it is.
+        actor: Who says so.
+        message: In its own words.
+        run_id: The run it comes from; it must be the one that works on the task now.
+
     Raises:
         ValidationError: it is not between 0 and 100.
         TransitionError: the task does not run.
+        StaleRunError: another run works on it now.
     """
     if not 0 <= progress <= 100:
         raise ValidationError("progress is between 0 and 100", key="progress")
+    if run_id is not None and unit.conn.scalar(_LIVE_RUN, {"which": task.id}) != run_id:
+        raise StaleRunError(f"run {run_id} does not work on task {task.id}", run_id=run_id)
     # The version stays: progress never stands in the way of a change of status.
     changed = unit.conn.execute(
         update(_task)

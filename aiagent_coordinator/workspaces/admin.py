@@ -12,9 +12,12 @@ import re
 import secrets
 import shutil
 import stat
+import threading
+import time
 from pathlib import Path
 
 from aiagent_coordinator.errors import GitError
+from aiagent_coordinator.ids import GENERATED_ID
 from aiagent_coordinator.workspaces.base import Reason, refusal
 from aiagent_coordinator.workspaces.git import TREE_SECONDS, Git
 from aiagent_coordinator.workspaces.naming import make_folder
@@ -51,6 +54,13 @@ _OPERATION_COMMITS = (
 )
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SHORT_BYTES = 4096
+
+#: One `git worktree add` at a time in a repository: two trip over each other's half-made entries.
+_adding: dict[Path, threading.Lock] = {}
+#: git makes an entry in milliseconds; one that is not whole after this long never will be.
+HALF_MADE_SECONDS = 60.0
+#: Seconds before another try, when another program was in the way.
+_PAUSES = (0.05, 0.2, 0.5)
 
 
 def mend(own: OwnGit) -> Path | None:
@@ -159,14 +169,48 @@ def _add(own: OwnGit, branch: str) -> None:
     folder = make_folder(own.path.parent, ".new") / own.path.name
     shutil.rmtree(folder, ignore_errors=True)
     how = ("--no-checkout", "--lock", "--reason", _reason(own))
-    own.repository.worktrees("add", *how, str(folder), branch, seconds=TREE_SECONDS)
+    _add_alone(own, *how, str(folder), branch)
     shutil.rmtree(folder)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
 
 
+def _add_alone(own: OwnGit, *args: str) -> None:
+    """Add a worktree while nobody else of this process does, and again if another program did.
+
+    `git worktree add` reads the entries of all worktrees and dies on one that is just being made.
+    """
+    # setdefault is atomic: a second lock made in between is never used
+    alone = _adding.setdefault(own.repository.common_dir, threading.Lock())
+    for pause in (*_PAUSES, None):
+        try:
+            with alone:
+                own.repository.git.run("worktree", "add", *args, seconds=TREE_SECONDS)
+        except GitError as error:
+            if pause is None or error.details.get("reason") != Reason.GIT_FAILED.value:
+                raise
+            # what the failed try may have left would be refused by the next one
+            shutil.rmtree(args[-2], ignore_errors=True)
+            _clear_half_made(own.repository.common_dir / "worktrees")
+            time.sleep(pause)
+        else:
+            return
+
+
+def _clear_half_made(admins: Path) -> None:
+    """Remove entries of ours that a crash of the machine left half-made: no git command gets past them.
+
+    Only what has the name of a task, is not whole, and is too old to be just in the making.
+    """
+    for admin in admins.iterdir() if admins.is_dir() else ():
+        age = time.time() - admin.stat().st_mtime
+        if GENERATED_ID.match(admin.name) and age > HALF_MADE_SECONDS and not _is_whole(admin):
+            shutil.rmtree(admin, ignore_errors=True)
+
+
 def _is_whole(admin: Path) -> bool:
-    return (admin / "commondir").is_file() and _read(admin / "HEAD") != ""
+    # git writes these one after the other: a kill in between leaves an empty one
+    return _read(admin / "commondir") != "" and _read(admin / "HEAD") != ""
 
 
 def _reason(own: OwnGit) -> str:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from aiagent_coordinator.errors import GitError
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.tasks import Project
 from aiagent_coordinator.workspaces.base import Reason, refusal
-from aiagent_coordinator.workspaces.git import REFS_SECONDS, Git, environment, user_environment
+from aiagent_coordinator.workspaces.git import Git, environment, user_environment
 
 #: Keeps commits that a seal or a new attempt would otherwise drop from every branch.
 RESCUE = "refs/aiagent/rescue"
@@ -26,18 +26,6 @@ RUNS = "refs/aiagent/runs"
 _LOCK_SECONDS = 30.0
 #: Rescue refs of one run; each holds another commit, so two are already rare.
 _RESCUES = 100
-
-
-#: What git says of a worktree whose entry another program is just writing, and how long to wait.
-_HALF_MADE = "fatal: failed to read "
-_HALF_MADE_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-_locks: dict[Path, threading.Lock] = {}
-
-
-def _lock_of(common_dir: Path) -> threading.Lock:
-    """One lock for all of this process that touch the worktrees of a repository."""
-    # setdefault is atomic; a second lock made in between is never used.
-    return _locks.setdefault(common_dir, threading.Lock())
 
 
 @dataclass(frozen=True)
@@ -51,24 +39,6 @@ class Repository:
     def git(self) -> Git:
         """Git on the user's repository, for refs and objects only."""
         return Git(self.common_dir, environment()).having(GIT_DIR=self.common_dir)
-
-    def worktrees(self, *args: str, seconds: float = REFS_SECONDS) -> str:
-        """Run `git worktree`, which reads every worktree's entry and fails on one that is half made.
-
-        Ours are made one after another; for another program's, git is asked again.
-
-        Raises:
-            GitError: it failed for another reason, or again and again.
-        """
-        with _lock_of(self.common_dir):
-            for wait in _HALF_MADE_SECONDS:
-                try:
-                    return self.git.line("worktree", *args, seconds=seconds)
-                except GitError as error:
-                    if _HALF_MADE not in error.message:
-                        raise
-                time.sleep(wait)
-            return self.git.line("worktree", *args, seconds=seconds)
 
     def commit(self, name: str) -> str | None:
         """The commit a name stands for, or None."""
@@ -128,13 +98,24 @@ class Repository:
 
     def checked_out_at(self, branch: str, *, besides: Path) -> Path | None:
         """Where a branch is checked out, other than in the given worktree."""
-        where: Path | None = None
-        for line in self.worktrees("list", "--porcelain").split("\n"):
-            if line.startswith("worktree "):
-                where = Path(line.removeprefix("worktree "))
-            elif line == f"branch refs/heads/{branch}" and not _is_same(where, besides):
+        # Read from the files, not from `git worktree list`: that fails as a whole while any other
+        # worktree is just being made, or was left half-made by a kill.
+        for head, where in self._heads():
+            if head == f"refs/heads/{branch}" and not _is_same(where, besides):
                 return where
         return None
+
+    def _heads(self) -> Iterator[tuple[str, Path]]:
+        """What every worktree, the main one first, has checked out; detached ones are left out."""
+        main = self.common_dir.parent if self.common_dir.name == ".git" else self.common_dir
+        admins = self.common_dir / "worktrees"
+        places = [(self.common_dir / "HEAD", main)]
+        if admins.is_dir():
+            places += [(admin / "HEAD", _place(admin)) for admin in sorted(admins.iterdir())]
+        for file, where in places:
+            head = _symbolic(file)
+            if head:
+                yield head, where
 
     def refuse_elsewhere(self, branch: str, *, besides: Path) -> None:
         """Refuse a branch that is checked out in another place.
@@ -300,3 +281,23 @@ def user_values(git_dir: Path) -> dict[str, str]:
         key, has_value, value = item.partition("\n")
         values[key] = value if has_value else "true"
     return values
+
+
+def _symbolic(head: Path) -> str | None:
+    """The ref that a HEAD file names; None for a commit, and for what is missing or half-written."""
+    try:
+        if head.is_symlink():
+            return os.fspath(head.readlink())
+        text = head.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return None
+    return text.removeprefix("ref:").strip() if text.startswith("ref:") else None
+
+
+def _place(admin: Path) -> Path:
+    """Where the worktree of an admin directory is."""
+    try:
+        text = (admin / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return admin
+    return Path(text).parent if text else admin

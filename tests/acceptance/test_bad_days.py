@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.house import House, house, living, script, until
+from support.house import HOLD, House, house, living, script, until
 from support.repo import git, make_repo
 
 REPORT = {"report": {"result": "success", "summary": "done"}}
@@ -220,12 +220,13 @@ def test_a_second_start_names_the_holder(short_dir: Path):
 def test_the_first_ctrl_c_leaves_agents_running_and_the_next_start_adopts_them(short_dir: Path):
     with house(short_dir) as home:
         process = home.ready()
-        task = home.add("sleep", script({"sleep": {"seconds": 8}}, REPORT))["id"]
+        task = home.add("sleep", script(HOLD, REPORT))["id"]
         until("it runs", lambda: [r for r in home.runs(task) if r["phase"] == "running"])
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert living(home), "the agent was to keep running"
         home.ready()
+        home.go(task)
         assert home.finished(task)["status"] == "succeeded"
         assert len(home.runs(task)) == 1
         assert home.logged("run.adopted")
@@ -298,7 +299,7 @@ def test_no_secret_is_in_any_command_line_or_file_of_a_run(short_dir: Path):
     """Tokens live in their own files alone: never in argv, environment, prompt, log or database."""
     with house(short_dir) as home:
         home.ready()
-        task = home.add("sleep", script({"sleep": {"seconds": 1.5}}, REPORT))["id"]
+        task = home.add("sleep", script(HOLD, REPORT))["id"]
         until("it runs", lambda: [r for r in home.runs(task) if r["phase"] == "running"])
         run_dir = home.state / "run" / home.runs(task)[0]["id"]
         secrets = {
@@ -315,6 +316,7 @@ def test_no_secret_is_in_any_command_line_or_file_of_a_run(short_dir: Path):
         assert b"rehearsal" in seen, "the scan saw no agent"
         for name, secret in secrets.items():
             assert secret.encode() not in seen, name
+        home.go(task)
         assert home.finished(task)["status"] == "succeeded"
         holders = {
             name: [path for path in home.root.rglob("*") if holds(path, secret)]

@@ -67,3 +67,20 @@ def test_nothing_is_alive_after_stop_with_kill(short_dir: Path):
         until("the run runs", lambda: [r for r in home.runs(task["id"]) if r["phase"] == "running"])
         home.run("stop", "--kill")
         until("everything is gone", lambda: not living(home))
+
+
+def test_the_minimal_example_runs_as_it_stands(short_dir: Path):
+    """What the README shows first works as it is written."""
+    example = Path(__file__).parents[2] / "examples" / "minimal" / "coordinator.yaml"
+    with house(short_dir) as home:
+        home.config.write_text(example.read_text(encoding="utf-8"), encoding="utf-8")
+        # the example works on its own folder: make it a repository
+        git(short_dir, "init", "-q", "-b", "main")
+        git(short_dir, "add", "coordinator.yaml")
+        git(short_dir, "commit", "-q", "-m", "first")
+        home.ready()
+        task = home.add("Try it", agent="robin", project="mine")
+        done = home.finished(task["id"])
+        assert done["status"] == "succeeded"
+        (run,) = home.runs(task["id"])
+        assert git(short_dir, "rev-parse", run["branch"]) == run["commit"]

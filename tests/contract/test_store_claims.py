@@ -99,13 +99,15 @@ async def test_a_hundred_claimers_of_ten_tasks_make_ten_runs(
             )
             for _ in range(many)
         ]
-        await stores[0].write(declare((replace(AGENT, max_concurrent=100),)))
+        agents = [replace(AGENT, id=f"agent{number}") for number in range(7)]
+        await stores[0].write(declare(tuple(agents)))
         for number in range(10):
             await stores[0].write(creating(f"task {number}"))
 
         async def one(number: int) -> None:
             store = stores[number % many]
-            answers.append(await claim(store, asking(number, coordinator_id=f"crd_{number % 7}")))
+            who = {"coordinator_id": f"crd_{number % 3}", "agent_id": f"agent{number % 7}"}
+            answers.append(await claim(store, asking(number, **who)))
 
         async with anyio.create_task_group() as group:
             for number in range(100):
@@ -116,6 +118,37 @@ async def test_a_hundred_claimers_of_ten_tasks_make_ten_runs(
         assert len(await stores[0].read(runs.list_runs)) == 10
         running = tasks.TaskFilter(statuses=(TaskStatus.RUNNING,))
         assert len(await stores[0].read(lambda unit: tasks.list_tasks(unit, running))) == 10
+
+
+async def test_a_limit_holds_however_many_servers_claim_at_once(
+    store_url: str, clock: ManualClock
+) -> None:
+    answers: list[ClaimAnswer] = []
+    async with AsyncExitStack() as stack:
+        many = 4 if store_url.startswith("postgresql") else 1
+        stores = [
+            await stack.enter_async_context(
+                open_store(store_url, clock=clock, use_database_clock=False)
+            )
+            for _ in range(many)
+        ]
+        places = (PROJECT, replace(PROJECT, id="other", path="/srv/other"))
+        await stores[0].write(declare((replace(AGENT, max_concurrent=2),), places))
+        for number in range(20):
+            await stores[0].write(creating(f"task {number}", project_id=places[number % 2].id))
+
+        async def one(number: int) -> None:
+            where = {
+                "coordinator_id": f"crd_{number % many}",
+                "project_id": places[number % 2].id,
+            }
+            answers.append(await claim(stores[number % many], asking(number, **where)))
+
+        async with anyio.create_task_group() as group:
+            for number in range(20):
+                group.start_soon(one, number)
+    assert sum(answer.claimed for answer in answers) == 2
+    assert {answer.reason for answer in answers if not answer.claimed} == {"agent_limit"}
 
 
 async def test_a_claim_gives_all_that_a_run_needs(store_url: str, clock: ManualClock) -> None:

@@ -354,6 +354,27 @@ async def test_an_agent_reports_once(store_url: str, clock: ManualClock) -> None
             await board.say("success")
 
 
+async def test_progress_of_a_run_that_is_over_is_refused(
+    store_url: str, clock: ManualClock
+) -> None:
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+
+        async def tell(progress: int, run_id: str) -> None:
+            task = await board.now()
+            await store.write(
+                lambda unit: tasks.set_progress(unit, task, progress, actor="x", run_id=run_id)
+            )
+
+        await tell(10, RUN_ID)
+        await board.result(replace(RESULT, outcome=RunOutcome.LOST))
+        await board.claim_again("run_second")
+        with pytest.raises(StaleRunError):
+            await tell(90, RUN_ID)
+        await tell(20, "run_second")
+        assert (await board.now()).progress == 20
+
+
 async def test_hello_authentication_and_stop_are_told_once(
     store_url: str, clock: ManualClock
 ) -> None:

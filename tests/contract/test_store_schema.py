@@ -171,7 +171,7 @@ async def test_a_database_of_another_program_is_refused_and_nothing_is_written(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("damage", ["garbage", "short", "cut", "tail", "pages"])
+@pytest.mark.parametrize("damage", ["garbage", "stub", "short", "cut", "tail", "pages"])
 async def test_a_damaged_file_is_named_and_not_touched(
     tmp_path: Path, clock: ManualClock, damage: str
 ) -> None:
@@ -181,6 +181,7 @@ async def test_a_damaged_file_is_named_and_not_touched(
     whole = path.read_bytes()
     damaged = {
         "garbage": b"this is a letter, not a database" * 1000,
+        "stub": whole[:20],
         "short": whole[:50],
         "cut": whole[: len(whole) // 2],
         "tail": whole[:-1],

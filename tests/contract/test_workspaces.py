@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import anyio
 import pytest
 
 from aiagent_coordinator.errors import WorkspaceError
+from aiagent_coordinator.ids import new_id
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.tasks import Project, WorkspaceKind
 from aiagent_coordinator.workspaces import Author, SealRequest, get_workspace
@@ -701,3 +703,41 @@ async def test_repositories_that_were_there_are_left_out_when_dirt_is_allowed(
     assert sealed.files == 1
     git(checkout.repo, "init", "-q", "newer")
     assert (await bench.seal_refusal(prepared)).details["paths"] == ["newer"]
+
+
+async def test_a_half_made_worktree_of_another_task_is_no_obstacle_to_a_seal(tree: Bench) -> None:
+    """While git makes one, or after a kill of it, `git worktree list` dies on the empty files."""
+    prepared = await tree.prepare()
+    half = tree.repo / ".git" / "worktrees" / "tsk_half"
+    half.mkdir()
+    (half / "gitdir").write_text("/nowhere/.git\n", encoding="utf-8")
+    (half / "commondir").touch()
+    (prepared.path / "new.txt").write_text("new", encoding="utf-8")
+    assert (await tree.seal(prepared)).changed
+
+
+async def test_an_old_half_made_entry_of_ours_is_cleared_and_others_are_left(tree: Bench) -> None:
+    """A crash of the machine in mid-add would otherwise stop every worktree of the repository."""
+    admins = tree.repo / ".git" / "worktrees"
+    ours, theirs = admins / new_id("tsk"), admins / "somebody"
+    for half in (ours, theirs):
+        half.mkdir(parents=True)
+        (half / "gitdir").write_text("/nowhere/.git\n", encoding="utf-8")
+        (half / "commondir").write_text("" if half == ours else "../..\n", encoding="utf-8")
+        (half / "HEAD").write_text("ref: refs/heads/x\n", encoding="utf-8")
+        os.utime(half, (1, 1))
+    assert (await tree.prepare()).path.is_dir()
+    assert not ours.exists()
+    assert theirs.exists()
+
+
+async def test_many_worktrees_made_at_once_do_not_trip_over_each_other(tree: Bench) -> None:
+    made: list[Path] = []
+
+    async def make(task_id: str) -> None:
+        made.append((await tree.prepare(task_id=task_id)).path)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(12):
+            tasks.start_soon(make, f"tsk_{number}")
+    assert len(set(made)) == 12

@@ -19,9 +19,10 @@ from typing import Any
 
 import pytest
 
+from aiagent_coordinator.runs import MAX_INFRA_REQUEUES
 from support.house import House, house, living, script, until
 
-ROUNDS = int(os.environ.get("AIAGENT_KILL_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("AIAGENT_KILL_ROUNDS", "4"))
 AGENTS = ("ann", "bob", "cem")
 #: Every task says so often how far it is; each of these must be one event in the end.
 STEPS = 12
@@ -140,7 +141,7 @@ def test_killing_shims_never_looks_like_success_and_leaks_nothing(short_dir: Pat
             task_ids.append(talking_task(home, AGENTS[number % 3], number))
             started = until("a run runs", lambda: sorted(home.state.glob("run/*/started")))
             time.sleep(chance.uniform(0, 0.8))
-            run_dir = started[-1].parent
+            run_dir = chance.choice(started[-3:]).parent
             if (run_dir / "exit").exists():
                 continue
             shim = json.loads((run_dir / "lock").read_text(encoding="utf-8"))["pid"]
@@ -154,7 +155,12 @@ def test_killing_shims_never_looks_like_success_and_leaks_nothing(short_dir: Pat
                 lost.add(run_dir.name)
         for task_id in task_ids:
             done = home.finished(task_id)
-            assert done["status"] == "succeeded", (done, home.runs(task_id))
+            ends = [(run["outcome"], run["reason"]) for run in home.runs(task_id)]
+            # who is hit more often than infrastructure may fail a task is given up, by name
+            if ends.count(("lost", "shim_lost")) > MAX_INFRA_REQUEUES:
+                assert done["status_reason"] == "attempts_exhausted", (done, ends)
+                continue
+            assert done["status"] == "succeeded", (done, ends)
         by_id = {run["id"]: run for run in home.runs()}
         assert lost, "no shim was killed in time: the test proved nothing"
         for run_id in lost:

@@ -61,17 +61,24 @@ class Home:
     def record(self) -> Path:
         return self.root / "record"
 
+    def point(self, folder: Path, socket: Path) -> None:
+        """Leave the small file that says where the server is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        note = {"socket": str(socket), "state_dir": str(self.state.root), "pid": 1}
+        name = f"{paths.instance_id(self.config)}.json"
+        (folder / name).write_text(json.dumps(note), "utf-8")
+
     def argv(self, *words: str) -> list[str]:
         return [sys.executable, "-m", "aiagent_coordinator", *words]
 
-    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, stdin: str = "", cwd: str = ".") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.argv(*words),
             input=stdin,
             capture_output=True,
             text=True,
             env=self.environment,
-            cwd=self.root,
+            cwd=self.root / cwd,
             timeout=PATIENCE,
             check=False,
         )
@@ -79,6 +86,14 @@ class Home:
     def calls(self) -> list[dict[str, Any]]:
         frames = [json.loads(line)["frame"] for line in self.record.read_text("utf-8").splitlines()]
         return [frame["params"] for frame in frames if frame.get("method") == "tools/call"]
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Children of a shell's background job ignore SIGINT, and so would what is started here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -91,7 +106,7 @@ def home(short_dir: Path) -> Home:
     return found
 
 
-Serve = Callable[[dict[str, str]], None]
+Serve = Callable[..., None]
 
 
 @pytest.fixture
@@ -99,13 +114,11 @@ def serve(home: Home) -> Iterator[Serve]:
     """Start a server that answers each tool with what it is given as its result."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(does: dict[str, str]) -> None:
+    def start(does: dict[str, str], program: str = "scripted_server.py") -> None:
         home.state.operator_key.write_text("the-key\n", "ascii")
-        note = {"socket": str(home.socket), "state_dir": str(home.state.root), "pid": 1}
-        name = f"{paths.instance_id(home.config)}.json"
-        (home.root / "r" / paths.APP / name).write_text(json.dumps(note), "utf-8")
+        home.point(home.root / "r" / paths.APP, home.socket)
         process = subprocess.Popen(
-            [sys.executable, str(FAKES / "scripted_server.py"), str(home.socket),
+            [sys.executable, str(FAKES / program), str(home.socket),
              "--record", str(home.record), "--do", json.dumps(does)],
             stdout=subprocess.PIPE,
             text=True,
@@ -150,11 +163,13 @@ def test_a_task_is_added_as_the_person_with_config_before_or_after(
     home: Home, serve: Serve, before: bool
 ) -> None:
     serve({"create_task": answer({"task": task(1)})})
-    config = ("--config", "coordinator.yaml")
+    config = ("--config", "../coordinator.yaml")
     words = ("task", "add", "--project", "shop", "--agent", "robin", "--title", "T; rm -rf /",
              "--description", "-", "--priority", "5", "--max-attempts", "2",
              "--check", "sh -c 'exit 0'", "--check", "true", "--branch", "b", "--json")  # fmt: skip
-    done = home.run(*config, *words, stdin="日本\n") if before else home.run(*words, *config, stdin="日本\n")  # fmt: skip
+    # from a folder where no file would be found without the option
+    whole = (*config, *words) if before else (*words, *config)
+    done = home.run(*whole, stdin="日本\n", cwd="state")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == task(1)
     hello = json.loads(home.record.read_text("utf-8").splitlines()[0])["frame"]
@@ -200,7 +215,31 @@ def test_a_description_that_is_too_long_is_refused(home: Home, serve: Serve) -> 
     assert home.run(*words, stdin="x" * (256 * 1024 + 1)).returncode == 2
 
 
-def test_tasks_are_listed_page_by_page(home: Home, serve: Serve) -> None:
+def test_a_list_is_asked_for_to_its_end(home: Home, serve: Serve) -> None:
+    serve({}, "paged_board.py")
+    listed = json.loads(home.run("task", "list", "--json").stdout)["tasks"]
+    assert [item["id"] for item in listed] == ["tsk_0", "tsk_1", "tsk_2", "tsk_3", "tsk_4"]
+    listed = json.loads(home.run("task", "list", "--json", "--limit", "3").stdout)["tasks"]
+    assert [item["id"] for item in listed] == ["tsk_2", "tsk_3", "tsk_4"]
+
+
+def test_the_server_is_found_although_another_login_left_a_dead_address(
+    home: Home, serve: Serve
+) -> None:
+    serve({"get_status": answer({"tasks": {}, "runs": {}})})
+    home.point(home.root / "s" / paths.APP, home.socket)
+    home.point(home.root / "r" / paths.APP, home.root / "dead.sock")
+    assert home.run("status").returncode == 0
+
+
+def test_a_broken_address_file_is_no_address(home: Home) -> None:
+    for content in ("{", "[]", "{}", '{"socket": 1, "state_dir": "x"}'):
+        name = f"{paths.instance_id(home.config)}.json"
+        (home.root / "r" / paths.APP / name).write_text(content, "utf-8")
+        assert home.run("status").returncode == 4
+
+
+def test_tasks_are_listed_as_asked_for(home: Home, serve: Serve) -> None:
     serve({"list_tasks": answer({"tasks": [task(1), task(2)], "next": None})})
     done = home.run("task", "list", "--json", "--status", "queued", "--project", "shop")
     assert json.loads(done.stdout) == {"tasks": [task(1), task(2)]}
@@ -224,6 +263,7 @@ def test_off_a_terminal_a_table_is_whole_aligned_and_without_colour(
     tasks = [
         task(1, title="long " * 40, status="waiting", wait_reason="input"),
         task(2, title="日本 \x1b[31mred\x07\u202e", attempt=2, agent_id=None),
+        task(3, agent_id="日本"),
     ]
     serve({"list_tasks": answer({"tasks": tasks, "next": None})})
     lines = home.run("task", "list").stdout.splitlines()
@@ -232,6 +272,8 @@ def test_off_a_terminal_a_table_is_whole_aligned_and_without_colour(
     assert "waiting (input)" in lines[1]
     assert lines[2].endswith("-      日本 \\x1b[31mred\\x07\\u202e")
     assert "queued (retry)" in lines[2]
+    # each of its two characters takes two columns, as many as "AGENT" leaves
+    assert lines[3].endswith("shop     日本   Task 3")
     assert {line.index("shop") for line in lines[1:]} == {lines[0].index("PROJECT")}
 
 
@@ -281,6 +323,8 @@ def test_on_a_terminal_no_line_is_longer_than_it_is_wide(
         for line in plain.splitlines()
     ]
     assert columns / 2 < max(widths) <= columns
+    # where columns would be a few characters wide there are none, and no headings
+    assert ("STATUS" in plain) is (columns == 80)
     joined = re.sub(r"\s+", "", plain)
     assert "[red]日本語\\x1b" in joined
     assert joined.count("長") == 60

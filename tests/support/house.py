@@ -19,7 +19,7 @@ import yaml
 from support.repo import make_repo
 
 #: How long anything may take here before the test fails: generous, two busy cores.
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 COORDINATOR = [sys.executable, "-m", "aiagent_coordinator"]
 
@@ -30,6 +30,12 @@ def script(*steps: dict[str, Any], attempts: Sequence[Sequence[dict[str, Any]]] 
     if attempts:
         told = {"attempts": [{"steps": list(each)} for each in attempts]}
     return f"Do as the script says.\n\n```rehearsal\n{json.dumps(told, indent=1)}\n```\n"
+
+
+#: A step that lasts until `House.go`: no guess at how long anything takes.
+HOLD: dict[str, Any] = {
+    "run": {"argv": ["sh", "-c", "until [ -e .aiagent/go ]; do sleep 0.05; done"]}
+}
 
 
 def until(what: str, check: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
@@ -133,14 +139,18 @@ class House:
         return self.json(*arguments)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """One task as `task list` shows it."""
-        return next(task for task in self.json("task", "list")["tasks"] if task["id"] == task_id)
+        """One task as `task show` shows it."""
+        return self.json("task", "show", task_id)
+
+    def go(self, task_id: str) -> None:
+        """Let an agent that holds go on."""
+        project = self.task(task_id)["project_id"]
+        (self.state / "worktrees" / project / task_id / ".aiagent" / "go").touch()
 
     def runs(self, task_id: str | None = None) -> list[dict[str, Any]]:
         """The runs, oldest first."""
-        found = self.json("run", "list")["runs"]
-        found = sorted(found, key=_run_id)
-        return [run for run in found if task_id in (None, run["task_id"])]
+        only = ("--task", task_id) if task_id else ()
+        return sorted(self.json("run", "list", *only)["runs"], key=_run_id)
 
     def finished(self, task_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until a task is terminal and its run is over; return the task."""

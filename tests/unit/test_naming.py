@@ -77,13 +77,12 @@ def test_no_folder_is_made_or_removed_outside(tmp_path: Path) -> None:
     (root / "file").write_text("x")
     made = 0
     for name in ten_thousand_names():
+        assert len(parts(path_name(name))) == 1
         try:
             folder = make_folder(root, name)
         except PathEscapeError:
-            # As a path name, what is refused as a path stays inside.
-            folder = make_folder(root, path_name(name))
-        else:
-            made += 1
+            continue
+        made += 1
         assert folder.is_relative_to(root)
         assert os.path.normpath(folder) == str(folder)
         assert folder.is_dir()
