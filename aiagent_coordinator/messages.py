@@ -99,6 +99,7 @@ _ENGLISH: dict[str, str] = {
     "error.internal_hint": "run it again with --debug to see where",
     "error.interrupted": "interrupted",
     # server
+    "server.starting": "The server for {origin} is just starting; try again in a moment.",
     "server.none": "no server is running for {origin}",
     "server.none_hint": "start it with: aiagent-coordinator{config}",
     "server.foreign": "the server of {origin} belongs to another user",

@@ -103,7 +103,9 @@ def board(place: Place, timeout_seconds: float = CALL_SECONDS) -> Generator[Bloc
             ) from error
         except (FileNotFoundError, NotADirectoryError, UnavailableError) as error:
             if lockfile.is_held(str(place.state_dir.server_lock)):
-                raise  # it is there, but does not answer: its own words say more
+                if isinstance(error, UnavailableError):
+                    raise  # it is there, but does not answer: its own words say more
+                raise UnavailableError(text("server.starting", origin=place.origin)) from error
             raise no_server(place) from error
         yield client
 
