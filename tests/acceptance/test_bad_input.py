@@ -234,7 +234,7 @@ def _on_terminal(home: House, *words: str, columns: int) -> str:
         stdin=subprocess.DEVNULL,
         stdout=terminal,
         stderr=terminal,
-        env={**os.environ, **home.env, "TERM": "xterm", "NO_COLOR": "1"},
+        env={**_without_size(), **home.env, "TERM": "xterm", "NO_COLOR": "1"},
     )
     os.close(terminal)
     shown = b""
@@ -247,3 +247,8 @@ def _on_terminal(home: House, *words: str, columns: int) -> str:
     assert process.wait(PATIENCE_SECONDS) == 0
     # bold is what is left of a terminal's commands
     return re.sub(r"\x1b\[[01]m", "", shown.decode("utf-8"))
+
+
+def _without_size() -> dict[str, str]:
+    """The environment without what would be believed more than the terminal itself."""
+    return {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}

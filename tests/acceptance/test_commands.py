@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.house import COORDINATOR, PATIENCE_SECONDS, House, house, script, until
+from support.house import COORDINATOR, HOLD, PATIENCE_SECONDS, House, house, script, until
 from support.repo import make_repo
 
 SUCCESS = {"report": {"result": "success", "summary": "done"}}
@@ -181,10 +181,19 @@ def test_drain_waits_for_the_last_run_and_starts_nothing_more(short_dir: Path):
     """`stop --drain` lets the run end and leaves the queue."""
     with house(short_dir) as home:
         process = home.ready()
-        first = home.add("Slow", script({"sleep": {"seconds": 2}}, SUCCESS))
+        first = home.add("Slow", script(HOLD, SUCCESS))
         running(home, first["id"])
+        drain = subprocess.Popen(
+            [*COORDINATOR, "stop", "--drain", "--config", str(home.config)],
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **home.env},
+        )
+        until("it drains", lambda: home.logged("daemon.stopping"))
         second = home.add("Later", script(SUCCESS))
-        assert home.run("stop", "--drain").stdout == "Stopped. No agent is running.\n"
+        home.go(first["id"])
+        assert drain.communicate(timeout=PATIENCE_SECONDS)[0] == "Stopped. No agent is running.\n"
         assert process.wait(PATIENCE_SECONDS) == 0
         home.ready("serve")
         assert home.task(first["id"])["status"] == "succeeded"
