@@ -17,7 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, short_dir: Path) -> Run:
     """Run the program with a PATH of our own: `bin` and what git needs."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Run:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            env={"PATH": str(folder), "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path)},
+            env={"PATH": str(folder), "HOME": str(tmp_path / "home"), "TMPDIR": str(short_dir)},
             cwd=cwd or tmp_path,
             timeout=60,
             check=False,
