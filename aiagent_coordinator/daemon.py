@@ -289,8 +289,9 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
         await anyio.to_thread.run_sync(_import_server)
         from aiagent_coordinator.server.app import Server, ServerSettings
         from aiagent_coordinator.store.engine import open_store
+        from aiagent_coordinator.store.sqlite import sqlite_url
 
-        async with open_store(f"sqlite:///{house.state.store}", clock=SystemClock()) as store:
+        async with open_store(sqlite_url(house.state.store), clock=SystemClock()) as store:
             await _declare(store, house.loaded)
             server = Server(
                 store,

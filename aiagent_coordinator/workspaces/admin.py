@@ -203,9 +203,11 @@ def _clear_half_made(admins: Path) -> None:
     Only what has the name of a task, is not whole, and is too old to be just in the making.
     """
     for admin in admins.iterdir() if admins.is_dir() else ():
-        age = time.time() - admin.stat().st_mtime
-        if GENERATED_ID.match(admin.name) and age > HALF_MADE_SECONDS and not _is_whole(admin):
-            shutil.rmtree(admin, ignore_errors=True)
+        # another program may take one away while we look
+        with contextlib.suppress(FileNotFoundError):
+            age = time.time() - admin.stat().st_mtime
+            if GENERATED_ID.match(admin.name) and age > HALF_MADE_SECONDS and not _is_whole(admin):
+                shutil.rmtree(admin, ignore_errors=True)
 
 
 def _is_whole(admin: Path) -> bool:
