@@ -68,7 +68,7 @@ def story_with_a_kill(home: House, place: str) -> None:
     home.env.pop(failpoints.VARIABLE)
 
     def added() -> bool:
-        return process.poll() is not None or home.run("status", check=False).returncode == 0
+        return process.poll() is not None or home.up()
 
     until("the server answers", added)
     description = script(*STEPS)

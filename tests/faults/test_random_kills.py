@@ -86,7 +86,7 @@ def kill_rounds(
     task_ids: list[str] = []
     for number in range(rounds):
         processes = begin()
-        until("the server answers", lambda: home.run("status", check=False).returncode == 0)
+        until("the server answers", home.up)
         task_ids += [talking_task(home, agent, number) for agent in AGENTS[: 1 + number % 3]]
         time.sleep(chance.uniform(0, 1.5))
         victims = processes if chance.random() < 0.5 else [chance.choice(processes)]
@@ -98,7 +98,7 @@ def kill_rounds(
                 process.send_signal(signal.SIGKILL)
                 process.wait()
     begin()
-    until("the server answers", lambda: home.run("status", check=False).returncode == 0)
+    until("the server answers", home.up)
     return task_ids
 
 

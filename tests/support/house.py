@@ -16,6 +16,9 @@ from typing import Any
 
 import yaml
 
+from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.wire.client import BlockingClient
+from aiagent_coordinator.wire.protocol import hello_person
 from support.repo import make_repo
 
 #: How long anything may take here before the test fails: generous, two busy cores.
@@ -106,7 +109,21 @@ class House:
 
     def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, f"it ended with {process.returncode}:\n{self.log_text()}"
-        return self.run("status", "--json", check=False).returncode == 0
+        return self.up()
+
+    def up(self) -> bool:
+        """Whether the server answers now."""
+        try:
+            self.ask("get_status")
+        except (CoordinatorError, OSError):
+            return False
+        return True
+
+    def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Ask the server as the person, over its socket: what is polled costs no process."""
+        key = (self.state / "operator.key").read_text("ascii").strip()
+        with BlockingClient(str(self.socket), hello_person(key), PATIENCE_SECONDS) as client:
+            return client.call(tool, arguments)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as a person would."""
@@ -139,8 +156,9 @@ class House:
         return self.json(*arguments)
 
     def task(self, task_id: str) -> dict[str, Any]:
-        """One task as `task show` shows it."""
-        return self.json("task", "show", task_id)
+        """One task, with its questions and runs beside its own fields."""
+        answer = self.ask("get_task", task_id=task_id, details=True)
+        return {**answer, **answer["task"]}
 
     def go(self, task_id: str) -> None:
         """Let an agent that holds go on."""
@@ -149,8 +167,8 @@ class House:
 
     def runs(self, task_id: str | None = None) -> list[dict[str, Any]]:
         """The runs, oldest first."""
-        only = ("--task", task_id) if task_id else ()
-        return sorted(self.json("run", "list", *only)["runs"], key=_run_id)
+        only = {"task_id": task_id} if task_id else {}
+        return sorted(self.ask("list_runs", limit=1000, **only)["runs"], key=_run_id)
 
     def finished(self, task_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until a task is terminal and its run is over; return the task."""
