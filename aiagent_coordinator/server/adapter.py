@@ -1,14 +1,12 @@
 """The one place that knows the MCP SDK: our lines in, its messages out, its handlers to the board.
 
-Importing it takes most of a second, so it is imported late, in a thread, while the bound socket
-already holds connections. Pinned below the next major version: the drivers used here are public, but
+Importing it takes most of a second, so it is imported in a thread when the first client comes that is
+none of our own programs, or when the first run is about to be started. Pinned below the next major version: the drivers used here are public, but
 only their docstrings describe them.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
 from contextvars import ContextVar
 from types import TracebackType
@@ -22,7 +20,6 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INTERNAL_ERROR,
-    INVALID_PARAMS,
     PROTOCOL_VERSION_META_KEY,
     CallToolRequestParams,
     CallToolResult,
@@ -42,22 +39,19 @@ from mcp_types import (
 )
 from pydantic import ValidationError
 
-from aiagent_coordinator.errors import CoordinatorError, StoreError
-from aiagent_coordinator.server.auth import LoudRefusalError
-from aiagent_coordinator.server.calls import Board, Call, Session, UnknownToolError
-from aiagent_coordinator.server.connection import INVALID_REQUEST, Connection
-from aiagent_coordinator.telemetry import log_event
-from aiagent_coordinator.wire.protocol import CAPABILITY, MAX_FRAME_BYTES, PROTOCOL_VERSION
-
-logger = logging.getLogger(__name__)
-
-#: JSON-RPC's range for a server's own errors.
-REFUSED = -32001
-FEATURES = ("actions", "runs")
-INSTRUCTIONS = (
-    "Tools of the coordinator that started you. Call authenticate, then get_next_action, and do "
-    "what its instruction says, until it says exit."
+from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.server.calls import Board, Call, Session
+from aiagent_coordinator.server.connection import INVALID_REQUEST, Connection, Frame
+from aiagent_coordinator.server.replies import (
+    INSTRUCTIONS,
+    NAME,
+    RpcError,
+    capability,
+    loud,
+    reply_to,
 )
+from aiagent_coordinator.wire.protocol import MAX_FRAME_BYTES
+
 _Context = ServerRequestContext[dict[str, Any], Any]
 _INITIALIZED = JSONRPCNotification(jsonrpc="2.0", method="notifications/initialized")
 
@@ -70,7 +64,7 @@ class Adapter:
         # handlers run in tasks that the SDK starts below `serve`: they inherit what is set there
         self._session: ContextVar[Session] = ContextVar("session")
         self._sdk = SdkServer(
-            "aiagent-coordinator",
+            NAME,
             version=version,
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
@@ -80,21 +74,16 @@ class Adapter:
         )
         # the tracing middleware takes a tenth of the server's time and nobody reads its spans
         self._sdk.middleware.clear()
-        ours: dict[str, Any] = {
-            "protocol": PROTOCOL_VERSION,
-            "features": list(FEATURES),
-            "version": version,
-        }
         self._options = self._sdk.create_initialization_options(
-            experimental_capabilities={CAPABILITY: ours}
+            experimental_capabilities=capability(version)
         )
 
-    async def serve(self, session: Session) -> None:
-        """Serve one connection to its end."""
+    async def serve(self, session: Session, first: Frame) -> None:
+        """Serve one connection to its end, from its first frame on."""
         self._session.set(session)
         await serve_dual_era_loop(
             self._sdk,
-            _Reader(session.connection),
+            _Reader(session.connection, first),
             _Writer(session.connection),
             lifespan_state={},
             init_options=self._options,
@@ -115,25 +104,21 @@ class Adapter:
     async def _call_tool(self, ctx: _Context, params: CallToolRequestParams) -> CallToolResult:
         call = Call(self._session.get(), params.name, params.arguments or {}, ctx.request_id)
         try:
-            return _result(await self._board.call(call))
-        except UnknownToolError as error:
-            raise MCPError(INVALID_PARAMS, f"unknown tool {params.name!r}") from error
-        except LoudRefusalError as error:
-            raise _loud(error) from error
-        except StoreError:
-            # its words are the database's own
-            return _unexpected(params.name)
-        except CoordinatorError as error:
-            return _failure(error.code, error.message, error.hint)
-        except Exception:  # noqa: BLE001 - the border of a request: the server goes on
-            return _unexpected(params.name)
+            reply = await reply_to(self._board, call)
+        except RpcError as error:
+            raise _sdk_error(error) from error
+        return CallToolResult(
+            content=[TextContent(type="text", text=reply.text)],
+            structured_content=reply.data,
+            is_error=reply.is_error,
+        )
 
     async def _subscribe(self, ctx: _Context, params: SubscribeRequestParams) -> EmptyResult:
         del ctx
         try:
             await self._board.subscribe(self._session.get(), str(params.uri))
         except CoordinatorError as error:
-            raise _loud(error) from error
+            raise _sdk_error(loud(error)) from error
         return EmptyResult()
 
     async def _unsubscribe(self, ctx: _Context, params: UnsubscribeRequestParams) -> EmptyResult:
@@ -142,31 +127,8 @@ class Adapter:
         return EmptyResult()
 
 
-def _result(answer: Mapping[str, Any]) -> CallToolResult:
-    """An answer twice: as data, and as text for clients that only read that."""
-    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=answer)
-
-
-def _failure(code: str, message: str, hint: str) -> CallToolResult:
-    text = f"{code}: {message}" + (f" ({hint})" if hint else "")
-    return CallToolResult(
-        content=[TextContent(type="text", text=text)],
-        structured_content={"error": {"code": code, "message": message, "hint": hint}},
-        is_error=True,
-    )
-
-
-def _unexpected(tool: str) -> CallToolResult:
-    """Log the exception that is being handled, and answer without its words."""
-    log_event(
-        logger, logging.ERROR, "server.request_failed", "a request failed unexpectedly", tool=tool
-    )
-    return _failure("INTERNAL", "the server failed at this call", "its log has the details")
-
-
-def _loud(error: CoordinatorError) -> MCPError:
-    return MCPError(REFUSED, error.message, {"code": error.code, "hint": error.hint})
+def _sdk_error(error: RpcError) -> MCPError:
+    return MCPError(error.code, error.message, error.data)
 
 
 class _Reader:
@@ -176,8 +138,9 @@ class _Reader:
     SDK takes for the end of a handshake.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, first: Frame) -> None:
         self._connection = connection
+        self._first: Frame | None = first
         self._held: SessionMessage | None = None
         self._is_open = False
 
@@ -191,7 +154,9 @@ class _Reader:
             message, self._held = self._held, None
             return message
         while True:
-            found = await self._connection.next_frame()
+            found, self._first = self._first, None
+            if found is None:
+                found = await self._connection.next_frame()
             if found is None:
                 raise anyio.EndOfStream
             try:

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from anyio import TASK_STATUS_IGNORED, to_thread
+from anyio import TASK_STATUS_IGNORED
 from anyio.abc import SocketAttribute, SocketListener
 
 from aiagent_coordinator import __version__
@@ -23,6 +23,7 @@ from aiagent_coordinator.server.calls import Session
 from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.herald import Herald
 from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.protocols import Protocols
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
 from aiagent_coordinator.store import questions
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from anyio.abc import SocketStream, TaskGroup, TaskStatus
 
     from aiagent_coordinator.clock import Clock
-    from aiagent_coordinator.server.adapter import Adapter
     from aiagent_coordinator.store.engine import Store
     from aiagent_coordinator.store.unit import Unit
     from aiagent_coordinator.tasks import Question
@@ -96,6 +96,7 @@ class Server:
             settings.max_concurrent,
         )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
+        self._protocols = Protocols(self._boards, settings.version)
         self._herald = Herald(store, live_runs, snapshot, self._live, clock)
         self._connections: dict[Connection, Caller] = {}
         self._bridges: dict[tuple[str, str], Connection] = {}
@@ -103,6 +104,7 @@ class Server:
         self._scope = anyio.CancelScope(shield=True)
         store.on_commit(self._herald.notice)
         store.on_commit(self._boards.bells.notice)
+        store.on_commit(self._protocols.notice)
 
     async def run(
         self, sock: socket.socket, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
@@ -131,8 +133,6 @@ class Server:
     async def _serve(
         self, listener: SocketListener, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
     ) -> None:
-        adapter_type = await to_thread.run_sync(_load_adapter)
-        adapter = adapter_type(self._boards, self._settings.version)
         # Shielded: connections end in the order of `_stop`, not all at once with their calls.
         with self._scope:
             async with anyio.create_task_group() as tasks:
@@ -140,10 +140,11 @@ class Server:
                 self._herald.begin(tasks)
                 tasks.start_soon(self._sweep)
                 tasks.start_soon(self._expire_questions)
+                tasks.start_soon(self._protocols.prefetch)
                 task_status.started()
-                await self._accept(listener, tasks, adapter)
+                await self._accept(listener, tasks)
 
-    async def _accept(self, listener: SocketListener, tasks: TaskGroup, adapter: Adapter) -> None:
+    async def _accept(self, listener: SocketListener, tasks: TaskGroup) -> None:
         while True:
             try:
                 stream = await listener.accept()
@@ -153,15 +154,15 @@ class Server:
                 log_event(logger, logging.WARNING, "server.connection_refused", "cannot accept now")
                 await anyio.sleep(ACCEPT_REST_SECONDS)
                 continue
-            tasks.start_soon(self._handle, stream, adapter)
+            tasks.start_soon(self._handle, stream)
 
-    async def _handle(self, stream: SocketStream, adapter: Adapter) -> None:
+    async def _handle(self, stream: SocketStream) -> None:
         """Serve one connection to its end; its failures end nothing else."""
         try:
             async with stream:
                 peer = await self._admit(stream)
                 if peer is not None:
-                    await self._converse(stream, peer, adapter)
+                    await self._converse(stream, peer)
         except Exception:  # noqa: BLE001 - the border of a connection: the server goes on
             log_event(
                 logger, logging.ERROR, "server.request_failed", "a connection failed unexpectedly"
@@ -204,7 +205,7 @@ class Server:
                 return True
         return False
 
-    async def _converse(self, stream: SocketStream, peer: Peer, adapter: Adapter) -> None:
+    async def _converse(self, stream: SocketStream, peer: Peer) -> None:
         caller = Caller(peer)
 
         async def greet(params: Mapping[str, Any]) -> None:
@@ -214,7 +215,7 @@ class Server:
         self._connections[connection] = caller
         try:
             await self._auth.place(caller)
-            await adapter.serve(Session(connection, caller))
+            await self._protocols.serve(Session(connection, caller))
         finally:
             del self._connections[connection]
             self._live.forget(connection)
@@ -287,10 +288,3 @@ def _room_for_connections() -> int:
     if files == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
     return max(16, min(MAX_CONNECTIONS, files - SPARE_FILES))
-
-
-def _load_adapter() -> type[Adapter]:
-    """Import the SDK: most of a second, in a thread, while the socket already holds connections."""
-    from aiagent_coordinator.server.adapter import Adapter  # noqa: PLC0415 - see above
-
-    return Adapter

@@ -1,0 +1,63 @@
+"""Who serves a connection: ourselves, when one of our own programs calls, else the SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from aiagent_coordinator.events import Event
+from aiagent_coordinator.server.calls import Board, Session
+from aiagent_coordinator.server.direct import Direct, is_ours
+
+if TYPE_CHECKING:
+    from aiagent_coordinator.server.adapter import Adapter
+
+
+class Protocols:
+    """Serves connections over MCP. The SDK is imported when it is first wanted."""
+
+    def __init__(self, board: Board, version: str) -> None:
+        self._board = board
+        self._version = version
+        self._direct = Direct(board, version)
+        self._adapter: Adapter | None = None
+        self._import = anyio.Lock()
+        self._first_claim = anyio.Event()
+
+    async def serve(self, session: Session) -> None:
+        """Serve one connection to its end."""
+        first = await session.connection.next_frame()
+        if first is None:
+            return
+        # a run's bridge passes on what another program says, whatever that claims to be
+        if session.caller.nonce is None and is_ours(first):
+            await self._direct.serve(session, first)
+        else:
+            await (await self._sdk()).serve(session, first)
+
+    def notice(self, events: Sequence[Event]) -> None:
+        """See that a run was claimed: its agent is about to connect."""
+        if any(event.action == "run.claimed" for event in events):
+            self._first_claim.set()
+
+    async def prefetch(self) -> None:
+        """Import the SDK while the first run is made ready."""
+        await self._first_claim.wait()
+        await self._sdk()
+
+    async def _sdk(self) -> Adapter:
+        async with self._import:
+            if self._adapter is None:
+                adapter_type = await to_thread.run_sync(_load_adapter)
+                self._adapter = adapter_type(self._board, self._version)
+        return self._adapter
+
+
+def _load_adapter() -> type[Adapter]:
+    """Import the SDK: most of a second, in a thread, while other connections are served."""
+    from aiagent_coordinator.server.adapter import Adapter  # noqa: PLC0415 - see above
+
+    return Adapter

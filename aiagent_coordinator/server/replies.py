@@ -1,0 +1,96 @@
+"""What the call of a tool answers, before any protocol library gives it its shape."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiagent_coordinator.errors import CoordinatorError, StoreError
+from aiagent_coordinator.server.auth import LoudRefusalError
+from aiagent_coordinator.server.calls import Board, Call, UnknownToolError
+from aiagent_coordinator.telemetry import log_event
+from aiagent_coordinator.wire.protocol import CAPABILITY, PROTOCOL_VERSION
+
+logger = logging.getLogger(__name__)
+
+NAME = "aiagent-coordinator"
+INSTRUCTIONS = (
+    "Tools of the coordinator that started you. Call authenticate, then get_next_action, and do "
+    "what its instruction says, until it says exit."
+)
+#: What this server has beyond plain MCP; its own clients ask for it by name.
+FEATURES = ("actions", "runs")
+
+INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
+#: JSON-RPC's range for a server's own errors.
+REFUSED = -32001
+
+
+@dataclass(frozen=True)
+class ToolReply:
+    """The answer of a tool twice: as data, and as text for clients that only read that."""
+
+    text: str
+    data: Mapping[str, Any]
+    is_error: bool = False
+
+
+class RpcError(Exception):
+    """A request that is answered by a JSON-RPC error instead of a result."""
+
+    def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+def capability(version: str) -> dict[str, Any]:
+    """What `initialize` says under `capabilities.experimental`."""
+    return {
+        CAPABILITY: {"protocol": PROTOCOL_VERSION, "features": list(FEATURES), "version": version}
+    }
+
+
+async def reply_to(board: Board, call: Call) -> ToolReply:
+    """Do what a call says.
+
+    Raises:
+        RpcError: there is no such tool, or a wrong key was shown.
+    """
+    try:
+        answer = await board.call(call)
+    except UnknownToolError as error:
+        raise RpcError(INVALID_PARAMS, f"unknown tool {call.name!r}") from error
+    except LoudRefusalError as error:
+        raise loud(error) from error
+    except StoreError:
+        # its words are the database's own
+        return _unexpected(call.name)
+    except CoordinatorError as error:
+        return _failure(error.code, error.message, error.hint)
+    except Exception:  # noqa: BLE001 - the border of a request: the server goes on
+        return _unexpected(call.name)
+    return ToolReply(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), answer)
+
+
+def loud(error: CoordinatorError) -> RpcError:
+    """A refusal that no client can take for a result."""
+    return RpcError(REFUSED, error.message, {"code": error.code, "hint": error.hint})
+
+
+def _failure(code: str, message: str, hint: str) -> ToolReply:
+    text = f"{code}: {message}" + (f" ({hint})" if hint else "")
+    error = {"code": code, "message": message, "hint": hint}
+    return ToolReply(text, {"error": error}, is_error=True)
+
+
+def _unexpected(tool: str) -> ToolReply:
+    """Log the exception that is being handled, and answer without its words."""
+    log_event(
+        logger, logging.ERROR, "server.request_failed", "a request failed unexpectedly", tool=tool
+    )
+    return _failure("INTERNAL", "the server failed at this call", "its log has the details")
