@@ -184,7 +184,8 @@ def check_revision(engine: Engine) -> None:
     if found != HEAD:
         raise MigrationError(
             f"the database has schema {found or 'none'}, this program needs {HEAD}",
-            hint="run `aiagent-coordinator db migrate` with the newest program of all that share it",
+            hint="give its address on standard input to `python -m aiagent_coordinator.store.migrate`"
+            " of the newest program of all that share it",
             found=found,
             needed=HEAD,
         )

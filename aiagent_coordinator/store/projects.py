@@ -33,7 +33,8 @@ def declare_project(unit: Unit, project: Project) -> None:
     if known is not None and known["path"] != project.path:
         raise ConfigError(
             f"project {project.id} is at {known['path']}, the configuration says {project.path}",
-            hint=f"run `project move {project.id}` if it really moved",
+            hint="put the old path back, or declare the new place under another id;"
+            " the old project then starts nothing new and keeps its runs",
         )
     columns = _project_columns(project, "file")
     if known is not None and project.status == "active":

@@ -119,7 +119,7 @@ async def test_postgresql_is_never_migrated_at_a_start(
     with pytest.raises(MigrationError) as caught:
         async with open_store(empty_postgres, clock=clock):
             pass
-    assert "db migrate" in caught.value.hint
+    assert "aiagent_coordinator.store.migrate" in caught.value.hint
     engine = postgres_engine(empty_postgres)
     with engine.connect() as conn:
         assert conn.execute(text("SELECT to_regclass('task')")).scalar() is None

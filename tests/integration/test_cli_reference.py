@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import aiagent_coordinator
 from aiagent_coordinator import messages
+from aiagent_coordinator.cli.main import main
 
 SOURCE = Path(aiagent_coordinator.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
@@ -105,3 +108,45 @@ def test_every_sentence_shown_is_in_the_catalogue_and_every_one_there_is_shown()
     assert used <= known
     begun = {key for key in known if key.startswith(tuple(patterns))}
     assert known == used | begun
+
+
+def test_every_command_that_a_hint_names_exists() -> None:
+    """A hint that names a command which is not there leaves a person with nothing."""
+    named = [
+        (file, span)
+        for file in SOURCE.rglob("*.py")
+        for hint in _hints(ast.parse(file.read_text("utf-8")))
+        for span in re.findall(r"`([a-z][^`]*)`", hint)
+        if not span.startswith("python ")
+    ]
+    assert named
+    for file, span in named:
+        words = span.removeprefix("aiagent-coordinator ").split()
+        command: click.Command | None = main
+        while words and isinstance(command, click.Group):
+            command = command.commands.get(words.pop(0))
+        assert command is not None, f"{file.name}: there is no command `{span}`"
+
+
+def _hints(tree: ast.Module) -> list[str]:
+    """What every call in a module gives as its hint; what is filled in later is `X`, a noun `project`."""
+    given = [
+        word.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        for word in node.keywords
+        if word.arg == "hint"
+    ]
+    return [_shown(value) for value in given]
+
+
+def _shown(value: ast.expr) -> str:
+    match value:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(_shown(part) for part in parts)
+        case ast.FormattedValue(ast.Name("noun")):
+            return "project"
+        case _:
+            return "X"
