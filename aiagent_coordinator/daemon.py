@@ -267,6 +267,7 @@ def make_service(house: House) -> CoordinatorService:
                 run_seconds=settings.run_timeout,
             ),
             log_directory=settings.log_directory,
+            unsandboxed=settings.i_understand_unsandboxed,
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),
@@ -301,6 +302,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     retry=house.loaded.settings.retry.policy(),
                     ask=_ask_policy(house.loaded),
                     max_concurrent=house.loaded.settings.max_concurrent,
+                    unsandboxed=house.loaded.settings.i_understand_unsandboxed,
                 ),
                 clock=SystemClock(),
             )

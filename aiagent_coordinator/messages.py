@@ -49,7 +49,7 @@ _ENGLISH: dict[str, str] = {
     "help.explain": "Say why a task does not run: every reason, the first one first, and what helps.",
     # help of options
     "help.option.agent": "The agent that is to do it; any agent of the project without.",
-    "help.option.approval": "What it may do unasked: our tools only, or edits too.",
+    "help.option.approval": "What it may do unasked: our tools only, edits too, or everything.",
     "help.option.attempts": "Attempts it gets in addition; 1 without.",
     "help.option.base_ref": "Where work starts; what is checked out without.",
     "help.option.depends_on": "A task that must succeed first; may be repeated.",

@@ -24,7 +24,7 @@ def agent() -> None:
 @click.option("--role", metavar="TEXT", help=text("help.option.role"))
 @click.option(
     "--approval",
-    type=click.Choice(["ask", "edits"]),
+    type=click.Choice(["ask", "edits", "bypass"]),
     help=text("help.option.approval"),
 )
 @click.option("--max-concurrent", type=int, metavar="N", help=text("help.option.runs_at_a_time"))

@@ -143,6 +143,10 @@ class ProviderSettings(_Model):
         "The whole command as one line, split into words as a shell would; no shell runs it. "
         "Stands in place of `cli_command` and `cli_args`. `${VAR}` is expanded.",
     )
+    models: tuple[Expanded, ...] = setting(
+        (),
+        "The models it can be started with here; an agent that asks for another waits. None: any.",
+    )
     like: str | None = setting(
         None,
         "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
 from aiagent_coordinator.coordinator.supervisor import Supervisor
@@ -42,6 +43,7 @@ class Loop:
 
     supervisor: Supervisor
     link: ServerLink
+    fitness: Fitness
     limits: Limits
     polling_seconds: float
     _wake: anyio.Event = field(default_factory=anyio.Event)
@@ -49,6 +51,8 @@ class Loop:
     _version: int = 0
     _last_started: dict[str, int] = field(default_factory=dict[str, int])
     _starts: int = 0
+    #: Agents that cannot be started here, with the reason; told to the server with each look.
+    _unfit: dict[str, str] = field(default_factory=dict[str, str])
     _told: frozenset[tuple[Assignment, str]] = frozenset()
 
     def wake(self) -> None:
@@ -86,14 +90,17 @@ class Loop:
         """One pass; returns what was decided."""
         await self.link.call("health_check", {})
         answer = await self.link.call(
-            "list_agent_actions", {"coordinator_id": self.supervisor.tenure.coordinator_id}
+            "list_agent_actions",
+            {"coordinator_id": self.supervisor.tenure.coordinator_id, "unfit": self._unfit},
         )
         self._version = int(answer.get("version", 0))
+        actions = _actions(answer.get("actions", []))
+        self._look_for_unfit(actions)
         decided = plan(
-            _actions(answer.get("actions", [])),
+            actions,
             [live.as_live for live in self.supervisor.runs.values()],
             self.limits,
-            resting=self._rests(),
+            resting={**self._rests(), **self._unfit_lines(actions)},
             last_started=self._last_started,
         )
         for start in decided.starts:
@@ -102,6 +109,30 @@ class Loop:
         await self.supervisor.start(decided.starts, tasks)
         self._tell_waits(decided)
         return decided
+
+    def _look_for_unfit(self, actions: list[Action]) -> None:
+        """See who cannot be started here; news of it makes another pass, which tells the server."""
+        found = self.fitness.unfit(actions)
+        for agent_id, reason in found.items():
+            if self._unfit.get(agent_id) != reason:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "loop.unschedulable",
+                    "an agent cannot be started here; its tasks stay queued",
+                    agent_id=agent_id,
+                    reason=reason,
+                )
+        if found != self._unfit:
+            self._unfit = found
+            self.wake()
+
+    def _unfit_lines(self, actions: list[Action]) -> Mapping[Assignment, str]:
+        return {
+            action.assignment: f"unschedulable: {self._unfit[action.assignment.agent_id]}"
+            for action in actions
+            if action.assignment.agent_id in self._unfit
+        }
 
     def _rests(self) -> Mapping[Assignment, str]:
         now = self.supervisor.context.clock.monotonic()
@@ -151,6 +182,8 @@ def _actions(items: list[dict[str, Any]]) -> list[Action]:
                     item.get("model"),
                     item.get("task_id"),
                     int(item.get("slots_free", 1)),
+                    item.get("max_concurrent"),
+                    str(item.get("approval") or "edits"),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:

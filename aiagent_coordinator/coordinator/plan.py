@@ -23,6 +23,9 @@ class Action:
     model: str | None = None
     task_id: str | None = None
     slots_free: int = 1
+    #: Runs the agent may have at a time over all its projects, as the board has it; None: not told.
+    max_concurrent: int | None = None
+    approval: str = "edits"
 
 
 @dataclass(frozen=True)
@@ -155,15 +158,20 @@ class _Places:
         if self.total >= self.limits.total:
             return f"max_concurrent reached ({self.total}/{self.limits.total})"
         counts = (
-            ("agent", agent, self.agents, self.limits.per_agent),
-            ("project", project, self.projects, self.limits.per_project),
-            ("provider", action.provider, self.providers, self.limits.per_provider),
+            ("agent", agent, self.agents, self._limit_of(action)),
+            ("project", project, self.projects, self.limits.per_project.get(project)),
+            (
+                "provider",
+                action.provider,
+                self.providers,
+                self.limits.per_provider.get(action.provider),
+            ),
         )
         for kind, name, taken, limit in counts:
-            if name in limit and taken[name] >= limit[name]:
-                return f"max_concurrent of {kind} {name} reached ({taken[name]}/{limit[name]})"
+            if limit is not None and taken[name] >= limit:
+                return f"max_concurrent of {kind} {name} reached ({taken[name]}/{limit})"
         # A run that is finishing keeps its slot: its task is not free yet, the agent's next one is.
-        if len(self.slots.get(action.assignment, ())) >= self._slots_of(agent):
+        if len(self.slots.get(action.assignment, ())) >= (self._limit_of(action) or 1):
             return "the run before is finishing"
         return None
 
@@ -178,5 +186,8 @@ class _Places:
         used.add(slot)
         return slot
 
-    def _slots_of(self, agent_id: str) -> int:
-        return self.limits.per_agent.get(agent_id, 1)
+    def _limit_of(self, action: Action) -> int | None:
+        """Runs of the agent at a time: what the board says and what our settings say both hold."""
+        ours = self.limits.per_agent.get(action.assignment.agent_id)
+        said = [limit for limit in (ours, action.max_concurrent) if limit is not None]
+        return min(said) if said else None

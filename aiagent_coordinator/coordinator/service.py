@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from aiagent_coordinator.clock import Clock, iso
 from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.loop import Loop
@@ -56,6 +57,8 @@ class CoordinatorSettings:
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
     log_directory: Path | None = None
+    #: Whether agents with approval `bypass` may be started without a sandbox.
+    unsandboxed: bool = False
 
 
 class CoordinatorService:
@@ -136,7 +139,8 @@ class CoordinatorService:
             notices=updates,
         )
         self.supervisor = supervisor
-        loop = Loop(supervisor, link, self.settings.limits, self.settings.polling_seconds)
+        fitness = Fitness(self._catalog, self.settings.unsandboxed)
+        loop = Loop(supervisor, link, fitness, self.settings.limits, self.settings.polling_seconds)
         self._loop = loop
         renewal = Renewal(supervisor, link)
         updates.loop, updates.renewal = loop, renewal

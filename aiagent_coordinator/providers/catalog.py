@@ -39,6 +39,11 @@ class InlineProvider(Protocol):
         ...
 
     @property
+    def models(self) -> Sequence[str]:
+        """The models it can be started with; empty: those of what it is made from."""
+        ...
+
+    @property
     def like(self) -> str | None:
         """The definition this one is made from; by default the one of the same name."""
         ...
@@ -128,6 +133,7 @@ def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -
         title=base.title if name == base.name else name,
         detect=dataclasses.replace(base.detect, executable=executable),
         launch=dataclasses.replace(base.launch, command=command),
+        models=tuple(entry.models) or base.models,
     )
 
 

@@ -171,6 +171,8 @@ class Definition:
     output: Output = Output()
     outcome: Outcome = Outcome()
     limits: Limits = Limits()
+    #: Models it can be started with; empty: any, and its own default.
+    models: tuple[str, ...] = ()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: tuple[ErrorRule, ...] = ()
 

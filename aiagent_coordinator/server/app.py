@@ -68,6 +68,8 @@ class ServerSettings:
     ask: AskPolicy = field(default_factory=AskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
+    #: Whether agents that run anything as us may be made.
+    unsandboxed: bool = False
     #: None: what the limit of open files allows.
     max_connections: int | None = None
 
@@ -94,6 +96,7 @@ class Server:
             settings.lease_seconds,
             settings.ask,
             settings.max_concurrent,
+            unsandboxed=settings.unsandboxed,
         )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
         self._protocols = Protocols(self._boards, settings.version)

@@ -68,6 +68,8 @@ class Terms:
     ask: AskPolicy = field(default_factory=AskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
+    #: Whether agents with approval `bypass` may be made.
+    unsandboxed: bool = False
 
 
 class Boards:
@@ -91,6 +93,8 @@ class Boards:
         self.bells = Bells()
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
+        #: Agents that each of them cannot start, with the reason it gave.
+        self.unfit: dict[str, Mapping[str, str]] = {}
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:

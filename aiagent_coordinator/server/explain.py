@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiagent_coordinator.clock import iso
@@ -26,6 +26,22 @@ class Around:
     coordinators: Mapping[str, datetime]
     now: datetime
     max_concurrent: int | None
+    #: What each coordinator cannot start: agent → reason.
+    unfit: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+
+    def why_unfit(self, agent_id: str) -> str | None:
+        """Why no coordinator that is there can start an agent; None when one can, or none is there."""
+        there = [one for one, at in self.coordinators.items() if self._is_there(at)]
+        reasons = [self.unfit.get(one, {}).get(agent_id) for one in there]
+        return reasons[0] if reasons and all(reasons) else None
+
+    @property
+    def is_coordinated(self) -> bool:
+        """Whether any coordinator is there."""
+        return any(self._is_there(at) for at in self.coordinators.values())
+
+    def _is_there(self, heard_at: datetime) -> bool:
+        return (self.now - heard_at).total_seconds() <= SEEN_SECONDS
 
 
 def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
@@ -41,7 +57,7 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
         return [_waiting(unit, task)]
     return [
         *_own(unit, task),
-        *_place(unit, task),
+        *_place(unit, task, around),
         *_nobody(around),
         *_limits(unit, task, around),
     ]
@@ -102,7 +118,7 @@ def _own(unit: Unit, task: Task) -> Iterator[Json]:
         yield _reason("not_before", text)
 
 
-def _place(unit: Unit, task: Task) -> Iterator[Json]:
+def _place(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
     """What its project and its agent say."""
     project = projects.get_project(unit, task.project_id)
     declared = {one.id for one in projects.list_projects(unit)}
@@ -116,9 +132,16 @@ def _place(unit: Unit, task: Task) -> Iterator[Json]:
     if not agents:
         who = f"agent {task.agent_id} does not work" if task.agent_id else "no agent works"
         yield _reason("no_agent", f"{who} in project {project.id}", "assign one to the project")
-    elif not any(agent.enabled for agent in agents):
+        return
+    enabled = [agent for agent in agents if agent.enabled]
+    if not enabled:
         names = ", ".join(agent.id for agent in agents)
         yield _reason("agent_disabled", f"disabled: {names}")
+        return
+    unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
+    if all(unfit.values()):
+        told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())
+        yield _reason("unschedulable", f"no coordinator can start {told}", "change the agent")
 
 
 def _agents(unit: Unit, task: Task) -> list[Agent]:
@@ -131,7 +154,7 @@ def _agents(unit: Unit, task: Task) -> list[Agent]:
 
 def _nobody(around: Around) -> Iterator[Json]:
     ages = [(around.now - at).total_seconds() for at in around.coordinators.values()]
-    if not any(age <= SEEN_SECONDS for age in ages):
+    if not around.is_coordinated:
         known = f"; the last was heard {min(ages):.0f} s ago" if ages else ""
         yield _reason("no_coordinator", f"no coordinator is connected{known}", "start one")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from aiagent_coordinator.errors import ValidationError
+from aiagent_coordinator.errors import ForbiddenError, ValidationError
 from aiagent_coordinator.ids import CHOSEN_ID
 from aiagent_coordinator.server import explain, rows
 from aiagent_coordinator.server.auth import Role
@@ -171,7 +171,9 @@ async def remove_dependency(context: Context, arguments: Release) -> Json:
 async def explain_task(context: Context, arguments: OneTask) -> Json:
     """Say why a task does not run."""
     board = context.board
-    around = explain.Around(dict(board.coordinators), board.clock.now(), board.terms.max_concurrent)
+    around = explain.Around(
+        dict(board.coordinators), board.clock.now(), board.terms.max_concurrent, dict(board.unfit)
+    )
 
     def work(unit: Unit) -> Json:
         task = task_store.find_task(unit, arguments.task_id)
@@ -251,6 +253,12 @@ async def create_project(context: Context, arguments: CreateProject) -> Json:
 async def create_agent(context: Context, arguments: CreateAgent) -> Json:
     """Make an agent that no configuration declares."""
     _check_id("agent_id", arguments.agent_id)
+    if arguments.approval == Approval.BYPASS and not context.board.terms.unsandboxed:
+        raise ForbiddenError(
+            "bypass lets its program run anything as you, outside any sandbox",
+            hint="set i_understand_unsandboxed: true in the configuration if you accept that",
+            key="approval",
+        )
     agent = Agent(
         id=arguments.agent_id,
         name=arguments.agent_id,

@@ -138,6 +138,8 @@ def _line(
         reason=reason,
         provider=agent.provider,
         slots_free=free,
+        max_concurrent=agent.max_concurrent,
+        approval=agent.approval,
         task_id=task_id,
         model=agent.model,
     )

@@ -25,6 +25,8 @@ class ListActions:
 
     coordinator_id: str
     root_agent_id: str | None = None
+    #: Agents that this coordinator cannot start, each with the reason; None: not told.
+    unfit: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Action:
     reason: str
     provider: str
     slots_free: int
+    max_concurrent: int
+    approval: Approval
     task_id: str | None = None
     model: str | None = None
 

@@ -76,6 +76,7 @@ class Inline:
     cli_args: Sequence[str] | None = None
     like: str | None = None
     kick_command: str | None = None
+    models: Sequence[str] = ()
 
 
 def values(folder: Path | None = None) -> LaunchValues:

@@ -42,6 +42,7 @@ class Inline:
     cli_args: Sequence[str] | None = None
     like: str | None = None
     kick_command: str | None = None
+    models: Sequence[str] = ()
 
 
 def catalog(tmp_path: Path, **inline: Inline) -> Catalog:

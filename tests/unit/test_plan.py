@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +50,14 @@ def test_an_agent_with_two_places_uses_two_slots_of_one_project():
     limits = Limits(5, per_agent={"a": 2})
     assert started([action("a", "p", slots=3)], [], limits) == [("a", "p", 0), ("a", "p", 1)]
     assert started([action("a", "p", slots=1)], [live("a", "p", 0)], limits) == [("a", "p", 1)]
+
+
+def test_the_board_and_the_settings_both_limit_an_agent():
+    """An agent of the board stands in no file; of one that stands in both the smaller number holds."""
+    three = replace(action("a", "p", slots=5), max_concurrent=3)
+    assert len(started([three], [], Limits(9))) == 3
+    assert len(started([three], [], Limits(9, per_agent={"a": 2}))) == 2
+    assert len(started([three], [live("a", "q"), live("a", "p")], Limits(9))) == 1
 
 
 def test_the_limit_of_an_agent_counts_over_all_its_projects():
