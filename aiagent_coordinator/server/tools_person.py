@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
 from aiagent_coordinator.server import rows
@@ -94,7 +95,7 @@ class ListEvents(Arguments):
 
 
 class OneTask(Arguments):
-    """A task by its id, or the beginning of it."""
+    """A task by its id, the beginning of it, or its title."""
 
     task_id: str
 
@@ -305,14 +306,15 @@ def meant_agent(unit: Unit, text: str) -> str:
 
 
 def _meant(kind: str, text: str, known: list[str]) -> str:
-    """The declared id that a person means: the id itself, or its only beginning.
+    """The declared id that a person means: the id itself, words that make it, or its only beginning.
 
     Raises:
         NotFoundError: none is meant; the nearest is named.
         ConflictError: several are.
     """
-    if text in known:
-        return text
+    for whole in (text, ids.slug(text)):
+        if whole in known:
+            return whole
     begun = [one for one in known if text and one.startswith(text)]
     if len(begun) == 1:
         return begun[0]

@@ -17,7 +17,7 @@ from aiagent_coordinator.errors import (
     ValidationError,
 )
 from aiagent_coordinator.store import dependencies, projects, questions, runs, tables
-from aiagent_coordinator.store.find import find_id
+from aiagent_coordinator.store.find import TITLE_CHARS, find_id
 from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.rows import checks_document, task_of
 from aiagent_coordinator.store.transitions import set_progress, set_status, settle
@@ -53,8 +53,6 @@ _ONE = select(_task).where(_task.c.id == bindparam("which"))
 _LOCK = _ONE.with_for_update()
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
-#: One line in lists, branch names and commit messages.
-TITLE_CHARS = 500
 DESCRIPTION_BYTES = 256 * 1024
 
 
@@ -282,10 +280,10 @@ def lock_task(unit: Unit, task_id: str) -> Task:
 
 
 def find_task(unit: Unit, text: str) -> Task:
-    """The task a person means: its id, or the beginning of it, with or without `tsk_`.
+    """The task a person means: its id, the beginning of it, with or without `tsk_`, or its title.
 
     Raises:
-        NotFoundError: none begins so.
+        NotFoundError: none is meant.
         ConflictError: several do; they are listed.
     """
     return get_task(unit, find_id(unit, _task, "tsk", text))

@@ -81,6 +81,26 @@ def test_an_id_may_be_its_beginning_and_ambiguity_lists_who_is_meant(board: Hous
     assert board.json("task", "show", unique.removeprefix("tsk_"))["id"] == first
 
 
+def test_a_task_may_be_meant_by_its_title(board: House):
+    """As it is written or as a slug; two of one title are both named, and half a title is nobody's."""
+    fence = json.loads(add(board, "Mend the Fence!", "--json").stdout)["id"]
+    for words in ("Mend the Fence!", "mend-the-fence"):
+        assert board.json("task", "show", words)["id"] == fence
+    assert board.json("explain", "mend-the-fence")["task"]["id"] == fence
+    assert board.run("task", "show", "mend-the", check=False).returncode == 5
+    roof = json.loads(add(board, "Roof", "--depends-on", "mend-the-fence", "--json").stdout)
+    assert roof["depends_on"] == [fence]
+    # one word that all ids begin with is still the title of one
+    tsk = json.loads(add(board, "tsk", "--json").stdout)["id"]
+    assert board.json("task", "show", "tsk")["id"] == tsk
+    other = json.loads(add(board, "mend THE fence", "--json").stdout)["id"]
+    done = board.run("task", "cancel", "mend-the-fence", check=False)
+    assert done.returncode == 6
+    assert fence in done.stderr
+    assert other in done.stderr
+    assert board.json("project", "show", "App")["id"] == "app"
+
+
 @pytest.mark.parametrize("ident", ["", "tsk_zzz", "%", "_", "'; drop table task; --", "日本", "x" * 5000])  # fmt: skip
 @pytest.mark.parametrize(
     "words",
