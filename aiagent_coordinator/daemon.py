@@ -35,7 +35,7 @@ from aiagent_coordinator.pipeline.context import RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.tasks import AskPolicy, WorkspaceKind
-from aiagent_coordinator.telemetry import LogFormat, configure, log_event
+from aiagent_coordinator.telemetry import LogFormat, configure, log_event, set_level
 from aiagent_coordinator.wire import lockfile
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ def run_daemon(
     *,
     roles: frozenset[str] = BOTH,
     log_format: LogFormat = "text",
-    log_level: str = "info",
     overrides: Mapping[str, str] | None = None,
 ) -> int:
     """Run server, coordinator or both in the foreground until told to stop.
@@ -83,7 +82,8 @@ def run_daemon(
     origin = Origin(overrides, tuple(load_catalog()))
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
     house, locks = enter(loaded, roles)
-    with locks, configure(log_format, log_level, mask=house.masker.mask_text):
+    level = loaded.settings.log_level
+    with locks, configure(log_format, level, mask=house.masker.mask_text):
         return anyio.run(_Life(house, roles, origin).run)
 
 
@@ -175,6 +175,7 @@ class _Life:
                     reason=error.message,
                 )
                 continue
+            set_level(found.settings.log_level)
             if self._coordinator is not None:
                 polling_seconds = found.settings.polling_interval
                 self._coordinator.retune(_limits(found), polling_seconds)

@@ -34,7 +34,7 @@ STORE_EVENTS: dict[str, str] = {
     "run.report_refused": "A report lacked evidence; the agent was asked for it; data: missing.",
     "run.reported": "The agent said how its task went; data: result.",
     "run.exited": "The CLI and everything it left are gone; data: exit_code, signal, reason.",
-    "run.ended": "The run's result is in; data: outcome, reason, verification.",
+    "run.ended": "The run's result is in; data: outcome, reason, verification, seconds.",
     "run.stop_requested": "The run is to be stopped; data: reason.",
     "run.superseded": "A report came with an old fence and changed nothing.",
     "run.refused": "A call was refused; data: tool, code.",

@@ -13,7 +13,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from aiagent_coordinator.errors import ConfigError, CoordinatorError
+from aiagent_coordinator.errors import ConfigError
 
 VARIABLE = "AIAGENT_FAILPOINT"
 
@@ -32,6 +32,7 @@ _STAGES = (
 )
 #: Where a fault can be put: name → what has just happened there.
 NAMES: dict[str, str] = {
+    "loop.pass": "A pass of the loop has begun; the server was not asked.",
     "intent.folder": "The run's folder and token exist; the intent is not journaled.",
     "intent.journaled": "The intent is journaled; nobody was asked.",
     "claim.answered": "The server claimed the run; the answer is not journaled.",
@@ -51,8 +52,8 @@ NAMES: dict[str, str] = {
 _TERM = re.compile(r"(?:(\d+)\*)?(off|error|kill|delay\((\d+(?:\.\d+)?)\))\Z")
 
 
-class InjectedFaultError(CoordinatorError):
-    """A fault was injected here on purpose."""
+class InjectedFaultError(Exception):
+    """A fault was injected here on purpose: an error that nobody expects."""
 
 
 @dataclass

@@ -24,6 +24,8 @@ PREFIXES = frozenset({"tsk", "prj", "agt", "run", "qst", "evt", "art", "ses", "c
 #: What people may choose as the id of a project or an agent.
 CHOSEN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 GENERATED_ID = re.compile(r"(?P<prefix>[a-z]{3})_[0-9a-hjkmnp-tv-z]{26}\Z")
+#: What stands nowhere in the name of a branch.
+_NO_BRANCH = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
 #: Longest slug taken from a title; branch names stay readable and far below git's limits.
 SLUG_CHARS = 40
 
@@ -49,6 +51,18 @@ def slug(text: str, limit: int = SLUG_CHARS) -> str:
     """Turn free text into `[a-z0-9-]` of at most `limit` characters; may be empty."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     return re.sub(r"[^a-z0-9]+", "-", ascii_text.lower()).strip("-")[:limit].strip("-")
+
+
+def is_branch_name(name: str) -> bool:
+    """Whether git takes this as the name of a branch: the rules of `git check-ref-format --branch`."""
+    parts = name.split("/")
+    return (
+        not _NO_BRANCH.search(name)
+        and not name.startswith("-")
+        and not name.endswith(".")
+        and name not in {"@", "HEAD"}
+        and not any(part[:1] in {"", "."} or part.endswith(".lock") for part in parts)
+    )
 
 
 def path_name(identifier: str) -> str:

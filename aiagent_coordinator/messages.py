@@ -204,6 +204,7 @@ _ENGLISH: dict[str, str] = {
     "task.answer": "  answer  {state}",
     "task.unanswered": "no answer yet ({id})",
     "task.run": "run  {id}  attempt {attempt}  {state}",
+    "project.path_empty": "--path is empty; name the folder, or leave it out with --workspace scratch",
     "project.added": "Project {id} added.",
     "project.changed": "Project {id} is {status}.",
     "agent.added": "Agent {id} added.",
@@ -230,6 +231,7 @@ _ENGLISH: dict[str, str] = {
     "stop.unclear_hint": "look with: lsof {path}",
     "stop.gone": "process {pid} of the lock {path} is another program now",
     "stop.foreign": "process {pid} belongs to another user",
+    "stop.timeout_hint_kill": "wait, or end the agents without their grace by the same command again",
     "stop.timeout": "process {pid} has not ended after {seconds} s",
     "stop.timeout_hint": "wait, or stop the agents too with: aiagent-coordinator stop --kill",
     "stop.both": "--kill and --drain contradict each other",
@@ -269,6 +271,8 @@ _ENGLISH: dict[str, str] = {
     "demo.next.diff": "  git -C {repository} show {branch}",
     "demo.next.rerun": "  aiagent-coordinator --config {config}",
     # the agents' own command
+    "agent.outside": "this is no run of an agent: {names} not set",
+    "agent.outside.hint": "the coordinator sets them for the program it starts; people use aiagent-coordinator",
     "agent.help": "aiagent {version}: what a running agent types. Its commands come with a later "
     "version; agents use the MCP tools they were given.",
 }

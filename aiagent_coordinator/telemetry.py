@@ -205,6 +205,15 @@ class Telemetry:
                 continue
 
 
+def set_level(level: str) -> None:
+    """Log from another level on, from now on.
+
+    Args:
+        level: A key of `LEVELS`.
+    """
+    logging.getLogger(ROOT).setLevel(LEVELS[level])
+
+
 def configure(
     log_format: LogFormat = "text",
     level: str = "info",

@@ -22,7 +22,6 @@ class Options:
     config: Path | None = None
     debug: bool = False
     log_format: LogFormat = "text"
-    log_level: str = "info"
     #: Top-level settings given as flags, as text.
     overrides: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -38,7 +37,7 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
         return
     options = context.ensure_object(Options)
     if parameter.name == "verbose":
-        options.log_level = "debug"
+        options.overrides["log_level"] = "debug"
     elif hasattr(options, parameter.name):
         setattr(options, parameter.name, value)
     else:

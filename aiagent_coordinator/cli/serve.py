@@ -49,7 +49,6 @@ def run_roles(given: options.Options, roles: frozenset[str], *, until_done: bool
         config,
         roles=roles,
         log_format=given.log_format,
-        log_level=given.log_level,
         overrides=given.overrides,
     )
     return status if follower is None else follower.conclude(status)

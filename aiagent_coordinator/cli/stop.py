@@ -93,7 +93,7 @@ def stop_holders(place: Place, *, kill: bool, timeout_seconds: float, drain: boo
                 number = signal.SIGUSR1 if kill else signal.SIGUSR2
             _signal(holder, number)
             stopped.add(holder.pid)
-        _wait(holder, deadline, timeout_seconds)
+        _wait(holder, deadline, timeout_seconds, kill=kill)
     return len(stopped)
 
 
@@ -147,11 +147,11 @@ def _signal(holder: Holder, number: signal.Signals) -> None:
         raise ForbiddenError(text("stop.foreign", pid=holder.pid)) from error
 
 
-def _wait(holder: Holder, deadline: float, seconds: float) -> None:
+def _wait(holder: Holder, deadline: float, seconds: float, *, kill: bool) -> None:
     while lockfile.is_held(str(holder.lock)):
         if time.monotonic() > deadline:
             raise ConflictError(
                 text("stop.timeout", pid=holder.pid, seconds=f"{seconds:g}"),
-                hint=text("stop.timeout_hint"),
+                hint=text("stop.timeout_hint_kill" if kill else "stop.timeout_hint"),
             )
         time.sleep(POLL_SECONDS)

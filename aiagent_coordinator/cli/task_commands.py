@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from aiagent_coordinator import __version__
 from aiagent_coordinator.cli import output
 from aiagent_coordinator.cli.main import run_command
-from aiagent_coordinator.errors import EXIT_CODES
+from aiagent_coordinator.errors import EXIT_CODES, UnauthorizedError
 from aiagent_coordinator.messages import text
+
+#: What every run gives its program; without them nobody knows whose word a command is.
+NEEDED = ("AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE", "AIAGENT_TASK_ID", "AIAGENT_RUN_ID")
 
 
 @click.command(
@@ -18,8 +23,13 @@ from aiagent_coordinator.messages import text
 @click.argument("words", nargs=-1)
 def agent(words: tuple[str, ...]) -> int:
     """Say what there is: nothing but the version by now."""
-    output.talk(text("agent.help", version=__version__))
     asked = not words or words in {("--help",), ("-h",), ("help",)}
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    if missing and not asked:
+        raise UnauthorizedError(
+            text("agent.outside", names=", ".join(missing)), hint=text("agent.outside.hint")
+        )
+    output.talk(text("agent.help", version=__version__))
     return 0 if asked else EXIT_CODES["VALIDATION"]
 
 

@@ -278,6 +278,9 @@ class Settings(_Model):
     run_timeout: PositiveDuration | None = setting(
         None, "A run that takes longer is stopped; without, only silence ends one."
     )
+    log_level: Literal["debug", "info", "warn", "error"] = setting(
+        "info", "The least level that is logged.", reload="live"
+    )
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
     timezone: TimeZone = setting(

@@ -10,7 +10,12 @@ from typing import Any
 import anyio
 
 from aiagent_coordinator.coordinator.client import Client, connect
-from aiagent_coordinator.errors import CoordinatorError, ProtocolError, UnavailableError
+from aiagent_coordinator.errors import (
+    CoordinatorError,
+    ProtocolError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import protocol
 
@@ -20,6 +25,20 @@ logger = logging.getLogger(__name__)
 CALL_SECONDS = 30.0
 #: Waits between attempts to connect: quick for a restart, slow for a server that is gone.
 REDIAL_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def _tell_down(error: CoordinatorError) -> None:
+    """Say why there is no server for us; one that does not know us is mended by a person only."""
+    is_stranger = isinstance(error, UnauthorizedError)
+    log_event(
+        logger,
+        logging.WARNING,
+        "loop.server_down",
+        "the server refuses this coordinator: coordinator_token must be the same on both sides"
+        if is_stranger
+        else "the server does not answer",
+        error=error.message,
+    )
 
 
 class ServerLink:
@@ -56,13 +75,7 @@ class ServerLink:
             except CoordinatorError as error:
                 if failures == 0:
                     self._was_down = True
-                    log_event(
-                        logger,
-                        logging.WARNING,
-                        "loop.server_down",
-                        "the server does not answer",
-                        error=error.message,
-                    )
+                    _tell_down(error)
                 failures += 1
             finally:
                 self._drop()

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
+from aiagent_coordinator import failpoints
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
@@ -88,6 +89,7 @@ class Loop:
 
     async def run_pass(self, tasks: TaskGroup) -> Plan:
         """One pass; returns what was decided."""
+        failpoints.hit("loop.pass")
         await self.link.call("health_check", {})
         answer = await self.link.call(
             "list_agent_actions",

@@ -94,7 +94,13 @@ class CoordinatorService:
             self._loop.wake()
 
     def stop(self, *, agents: bool) -> None:
-        """End this life: start nothing more, and with `agents` end the runs' trees too."""
+        """End this life: start nothing more, and with `agents` end the runs' trees too.
+
+        Asked for the agents' end a second time, it no longer waits for them to end by themselves.
+        """
+        if agents and self._stop_agents and self.supervisor:
+            for live in list(self.supervisor.runs.values()):
+                live.control.stop("stopped", kill=True)
         self._stop_agents = self._stop_agents or agents
         self._stopping.set()
 

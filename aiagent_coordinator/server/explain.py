@@ -9,10 +9,18 @@ from datetime import datetime
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.runs import Run, RunPhase
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, dependencies, projects, questions
+from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TERMINAL, Agent, Project, Task, TaskStatus, WaitReason
+from aiagent_coordinator.tasks import (
+    TERMINAL,
+    Agent,
+    Project,
+    Task,
+    TaskStatus,
+    WaitReason,
+    WorkspaceKind,
+)
 
 #: A coordinator renews every 30 s; one that was not heard for three times that is not there.
 SEEN_SECONDS = 90.0
@@ -168,6 +176,11 @@ def _limits(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
         yield _reason("max_concurrent", f"max_concurrent is reached ({len(counted)}/{most})")
     project = projects.get_project(unit, task.project_id)
     yield from _project_limit(project, counted)
+    if project.workspace is WorkspaceKind.DIRECTORY:
+        holder = checkouts.busy(unit).get(project.path)
+        if holder is not None:
+            text = f"run {holder} works in {project.path}, one at a time"
+            yield _reason("directory_in_use", text, f"logs {holder}")
     agents = _agents(unit, task)
     full = [_agent_limit(agent, counted) for agent in agents]
     if full and all(full):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import projects, tables
+from aiagent_coordinator.store import checkouts, projects, tables
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.requests import Action, ActionsAnswer
 from aiagent_coordinator.store.runs import COUNTED, live_runs
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus
+from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus, WorkspaceKind
 
 _task = tables.task
 
@@ -37,11 +37,13 @@ def list_actions(unit: Unit) -> ActionsAnswer:
     live = live_runs(unit)
     queues = _queues(unit)
     later = _projects_with_later(unit)
+    busy = checkouts.busy(unit)
     actions: list[Action] = []
     for agent, project in projects.assignments(unit):
         mine = [queues[key] for key in _keys(agent, project) if key in queues]
         waiting = any(key in later for key in _keys(agent, project))
-        actions.append(_decide(agent, project, mine, live, waiting=waiting))
+        room = _room(agent, project, live, busy)
+        actions.append(_decide(agent, project, mine, room, waiting=waiting))
         actions += _stops(agent, project, live)
     return ActionsAnswer(last_seq(unit), tuple(actions))
 
@@ -96,9 +98,10 @@ def _projects_with_later(unit: Unit) -> set[tuple[str, str | None]]:
     return {(row["project_id"], row["agent_id"]) for row in unit.conn.execute(query).mappings()}
 
 
-def _decide(
-    agent: Agent, project: Project, queues: list[_Queue], live: Iterable[Run], *, waiting: bool
-) -> Action:
+def _room(
+    agent: Agent, project: Project, live: Iterable[Run], busy: Mapping[str, str]
+) -> tuple[int, str]:
+    """How many runs may start there, and what allows no more."""
     counted = [run for run in live if run.phase in COUNTED]
     free = agent.max_concurrent - sum(run.agent_id == agent.id for run in counted)
     reason = "agent_limit"
@@ -106,6 +109,15 @@ def _decide(
         room = project.max_concurrent - sum(run.project_id == project.id for run in counted)
         if room < free:
             free, reason = room, "project_limit"
+    if project.workspace is WorkspaceKind.DIRECTORY and free > 0:
+        free, reason = int(project.path not in busy), "directory_in_use"
+    return free, reason
+
+
+def _decide(
+    agent: Agent, project: Project, queues: list[_Queue], room: tuple[int, str], *, waiting: bool
+) -> Action:
+    free, reason = room
     due = sum(queue.count for queue in queues)
     if not agent.enabled:
         reason = "agent_disabled"

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import coordinators, projects, questions, tables
+from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import take_over
 from aiagent_coordinator.store.requests import (
@@ -25,7 +25,7 @@ from aiagent_coordinator.store.rows import agent_of, project_of, run_of, task_of
 from aiagent_coordinator.store.runs import COUNTED
 from aiagent_coordinator.store.tasks import get_task, set_status
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus
+from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus, WorkspaceKind
 
 _run = tables.run
 _task = tables.task
@@ -123,7 +123,7 @@ def claim_run(
         lease_seconds=lease_seconds,
         policy=policy,
     )
-    refusal = _why_not(request, agent, project, ours + others)
+    refusal = _why_not(request, agent, project, ours + others) or _in_use(unit, project)
     row = None if refusal else _pick(unit, request)
     if row is None:
         return ClaimAnswer(claimed=False, reason=refusal or "no_task")
@@ -169,6 +169,14 @@ def _why_not(
         return "slot_taken"
     # Conversations have no queue yet.
     return "no_task" if request.purpose is Purpose.CHAT else None
+
+
+def _in_use(unit: Unit, project: Project) -> str | None:
+    """Whether another run works in the folder that is to be shared."""
+    if project.workspace is not WorkspaceKind.DIRECTORY:
+        return None
+    checkouts.lock(unit, project)
+    return "directory_in_use" if project.path in checkouts.busy(unit) else None
 
 
 def _pick(unit: Unit, request: ClaimRequest) -> RowMapping | None:

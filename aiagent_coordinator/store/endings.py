@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, update
@@ -97,6 +97,7 @@ def end_run(
         outcome=ending.outcome.value,
         reason=ending.reason,
         verification=ending.facts.get("verification"),
+        seconds=_seconds(run, facts["ended_at"]),
     )
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)
@@ -106,6 +107,11 @@ def end_run(
     if task is None or task.status is not TaskStatus.RUNNING:
         return task
     return _move_task(unit, run, task, ending, policy)
+
+
+def _seconds(run: Run, ended_at: datetime) -> float | None:
+    """How long its CLI ran; None when it never started."""
+    return None if run.started_at is None else (ended_at - run.started_at).total_seconds()
 
 
 def _move_task(unit: Unit, run: Run, task: Task, ending: Ending, policy: RetryPolicy) -> Task:

@@ -16,7 +16,7 @@ from aiagent_coordinator.errors import (
     TransitionError,
     ValidationError,
 )
-from aiagent_coordinator.store import dependencies, projects, questions, runs, tables
+from aiagent_coordinator.store import branches, dependencies, projects, questions, runs, tables
 from aiagent_coordinator.store.find import TITLE_CHARS, find_id
 from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.rows import checks_document, task_of
@@ -95,6 +95,8 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         ConflictError: the beginning of an id fits several tasks.
     """
     _check_place(unit, new)
+    if new.branch is not None:
+        branches.check(unit, new.branch, new.project_id)
     named = [find_id(unit, _task, "tsk", text) for text in new.depends_on]
     needed = dependencies.lock_needed(unit, named) if named else []
     reason, status = dependencies.reason_of(needed), new.status

@@ -8,20 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from aiagent_coordinator.wire.client import BlockingClient
-from aiagent_coordinator.wire.protocol import hello_person
-from support.house import PATIENCE_SECONDS, House, house, script, until
+from support.house import House, house, person, script, until
 from support.repo import git
 
 ASK = {"ask": {"text": "Which greeting?", "options": ["hello", "hi"]}}
 REPORT = {"report": {"result": "success", "summary": "greeted"}}
-
-
-@contextmanager
-def person(home: House) -> Generator[BlockingClient]:
-    """Speak to the server as its owner."""
-    key = (home.state / "operator.key").read_text("ascii").strip()
-    with BlockingClient(str(home.socket), hello_person(key), PATIENCE_SECONDS) as client:
-        yield client
 
 
 def asked(client: BlockingClient) -> dict[str, Any]:

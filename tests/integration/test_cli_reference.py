@@ -82,9 +82,12 @@ def test_the_version_is_answered_beside_other_options_too(tmp_path: Path) -> Non
 def test_the_agents_command_says_what_it_is(tmp_path: Path) -> None:
     code = "import sys; from aiagent_coordinator.__main__ import agent_main; sys.exit(agent_main())"
     assert python("-c", code, "--help", home=tmp_path).returncode == 0
-    done = python("-c", code, "success", "--now", home=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith("aiagent 0.1.0")
+    done = python("-c", code, "start", home=tmp_path)
+    assert done.returncode == 7
+    for name in ("AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE", "AIAGENT_TASK_ID", "AIAGENT_RUN_ID"):
+        assert name in done.stderr
+    assert "the coordinator sets them" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
 
 
 def test_every_sentence_shown_is_in_the_catalogue_and_every_one_there_is_shown() -> None:

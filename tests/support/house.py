@@ -226,6 +226,14 @@ def living(house: House) -> list[int]:
 
 
 @contextmanager
+def person(home: House) -> Generator[BlockingClient]:
+    """Speak to the server as its owner."""
+    key = (home.state / "operator.key").read_text("ascii").strip()
+    with BlockingClient(str(home.socket), hello_person(key), PATIENCE_SECONDS) as client:
+        yield client
+
+
+@contextmanager
 def house(root: Path, **settings: Any) -> Generator[House]:
     """A house with one repository, one project `app` and one rehearsal agent `worker`."""
     made = House(root)
