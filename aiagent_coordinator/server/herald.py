@@ -12,6 +12,7 @@ from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.auth import LiveRuns
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.snapshot import Snapshot
+from aiagent_coordinator.store import actions
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.tasks import TaskStatus
@@ -54,6 +55,7 @@ class Herald:
     def begin(self, tasks: TaskGroup) -> None:
         """Look things up in this task group from now on."""
         self._tasks = tasks
+        tasks.start_soon(self._push_what_an_earlier_life_scheduled)
 
     def end(self) -> None:
         """The task group is about to end."""
@@ -88,7 +90,15 @@ class Herald:
         wait = (task.not_before - self._clock.now()).total_seconds()
         if wait > 0:
             await anyio.sleep(wait + DUE_SLACK_SECONDS)
+            # what was answered a moment ago says `hold`
+            self._snapshot.drop()
             self._live.publish((ACTIONS_URI,))
+
+    async def _push_what_an_earlier_life_scheduled(self) -> None:
+        """Retries that a server before this one put off."""
+        async with anyio.create_task_group() as tasks:
+            for task_id in await self._store.read(actions.not_due_yet):
+                tasks.start_soon(self._push_when_due, task_id)
 
 
 def _is_requeued(event: Event) -> bool:

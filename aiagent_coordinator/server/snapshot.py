@@ -42,6 +42,10 @@ class Snapshot:
             self._changes += 1
         return is_changed
 
+    def drop(self) -> None:
+        """Forget the answer: something fell due, which no event says."""
+        self._changes += 1
+
     async def get(self) -> Json:
         """The answer, at least as new as this call. Shared: not to be changed."""
         wanted = self._changes

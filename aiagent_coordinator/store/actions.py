@@ -48,6 +48,12 @@ def list_actions(unit: Unit) -> ActionsAnswer:
     return ActionsAnswer(last_seq(unit), tuple(actions))
 
 
+def not_due_yet(unit: Unit) -> list[str]:
+    """Ids of the tasks whose next attempt is put off to a later time."""
+    later = (_task.c.status == TaskStatus.QUEUED) & (_task.c.not_before > unit.now)
+    return list(unit.conn.scalars(select(_task.c.id).where(later)))
+
+
 def count_before(unit: Unit, task: Task) -> int:
     """How many tasks that are due come before one that its agent, or any of its project, may take."""
     same = _task.c.project_id == task.project_id

@@ -15,8 +15,20 @@ from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.store import reports, requests
 from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store.engine import open_store
+from aiagent_coordinator.store.sqlite import sqlite_url
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
-from support.board import PATIENCE_SECONDS, Board, Claimed, Raw, connected, serving, tool_call
+from support.board import (
+    PATIENCE_SECONDS,
+    Board,
+    Claimed,
+    Raw,
+    connected,
+    declare,
+    hosting,
+    serving,
+    tool_call,
+)
 
 
 async def _subscribe(client: Raw, *uris: str) -> None:
@@ -236,3 +248,40 @@ def test_the_herald_is_called_by_the_store_alone() -> None:
     folder = Path(__file__).parents[2] / "aiagent_coordinator" / "server"
     callers = [path.name for path in sorted(folder.glob("*.py")) if ".publish(" in path.read_text()]
     assert callers == ["herald.py"]
+
+
+async def test_a_retry_that_an_earlier_server_put_off_is_pushed_by_the_next(
+    short_dir: Path,
+) -> None:
+    """An answer of a moment before says `hold`; the push makes it old."""
+    async with open_store(sqlite_url(short_dir / "store.db"), clock=SystemClock()) as store:
+        board = Board(store, short_dir / "s")
+        await store.write(lambda unit: declare(unit, short_dir))
+        claimed = await board.claim()
+        result = requests.ResultReport(
+            run_id=claimed.run.id,
+            fence=claimed.run.fence,
+            seq=2,
+            outcome=RunOutcome.FAILED,
+            reason="no_report",
+            verification=Verification.NOT_VERIFIED,
+        )
+        policy = RetryPolicy(backoff_seconds=(3.0,))
+        await store.write(lambda unit: reports.record_result(unit, result, policy))
+
+        async def ask_all_the_time(other: Raw) -> None:
+            while True:
+                await _start_or_hold(other, board)
+                await anyio.sleep(0.01)
+
+        async with (
+            hosting(board),
+            connected(board, board.coordinator) as loop,
+            connected(board, board.coordinator) as other,
+            anyio.create_task_group() as tasks,
+        ):
+            await _subscribe(loop, ACTIONS_URI)
+            tasks.start_soon(ask_all_the_time, other)
+            assert await _pushed(loop) == ACTIONS_URI
+            assert await _start_or_hold(loop, board) == "start"
+            tasks.cancel_scope.cancel()

@@ -125,7 +125,7 @@ async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Board]:
     """Serve a board with one project and one agent."""
     async with open_store(sqlite_url(folder / "store.db"), clock=SystemClock()) as store:
         board = Board(store, folder / "s")
-        await store.write(lambda unit: _declare(unit, folder))
+        await store.write(lambda unit: declare(unit, folder))
         async with hosting(board, **settings):
             yield board
 
@@ -144,7 +144,7 @@ async def hosting(board: Board, **settings: Any) -> AsyncGenerator[Server]:
         tasks.cancel_scope.cancel()
 
 
-def _declare(unit: Unit, folder: Path) -> None:
+def declare(unit: Unit, folder: Path) -> None:
     projects.declare_project(unit, Project(id="garden", name="Garden", path=str(folder)))
     agent = Agent(id="ann", name="Ann", provider="rehearsal", max_concurrent=100)
     projects.declare_agent(unit, agent)
