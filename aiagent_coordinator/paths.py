@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import platformdirs
 
 from aiagent_coordinator.errors import ConfigError
 
@@ -142,7 +139,20 @@ def instance_id(config_file: Path | None, state_dir: Path | None = None) -> str:
 
 def default_state_dir(config_file: Path | None) -> Path:
     """The state directory of a config file that names none."""
-    return Path(platformdirs.user_state_dir(APP)) / instance_id(config_file)
+    return _user_state_dir() / instance_id(config_file)
+
+
+def user_config_dir() -> Path:
+    """The folder of the user's own settings."""
+    import platformdirs  # noqa: PLC0415 - it makes a quick command slower, most need none of it
+
+    return Path(platformdirs.user_config_dir(APP))
+
+
+def _user_state_dir() -> Path:
+    import platformdirs  # noqa: PLC0415 - as above
+
+    return Path(platformdirs.user_state_dir(APP))
 
 
 def runtime_dir() -> Path:
@@ -150,6 +160,8 @@ def runtime_dir() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and Path(base).is_dir():
         return Path(base) / APP
+    import tempfile  # noqa: PLC0415 - rarely needed, and it makes a quick command slower
+
     return Path(tempfile.gettempdir()) / f"{APP}-{os.geteuid()}"
 
 
@@ -173,10 +185,11 @@ def check_socket_path(path: Path) -> Path:
     return path
 
 
-def pointer_files(config_file: Path | None, state_dir: Path | None = None) -> tuple[Path, Path]:
-    """The two small files that tell quick commands where the server is."""
+def pointer_files(config_file: Path | None, state_dir: Path | None = None) -> Iterator[Path]:
+    """The two small files that tell quick commands where the server is, the runtime folder's first."""
     name = f"{instance_id(config_file, state_dir)}.json"
-    return runtime_dir() / name, Path(platformdirs.user_state_dir(APP)) / name
+    yield runtime_dir() / name
+    yield _user_state_dir() / name
 
 
 def host_id() -> str:
@@ -188,4 +201,4 @@ def host_id() -> str:
             continue
         if text:
             return text
-    return socket.gethostname()
+    return os.uname().nodename

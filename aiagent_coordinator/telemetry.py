@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal, Self, TextIO, TypeAlias, cast
+
+from aiagent_coordinator.characters import visible
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Mask: TypeAlias = Callable[[str], str]
@@ -58,16 +59,6 @@ def log_event(
         # an exception being handled belongs to a line that somebody must act on
         failing = sys.exc_info()[1] if level >= logging.ERROR else None
         logger.log(level, message, extra=extra, exc_info=failing)
-
-
-def visible(text: str) -> str:
-    """Make control characters visible, so that one record stays one line and no terminal obeys it."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
 
 
 class _Formatter(logging.Formatter):
@@ -139,19 +130,17 @@ def _word(value: object) -> str:
     return visible(text)
 
 
-class _Waiting(logging.handlers.QueueHandler):
+class _Waiting(logging.Handler):
     """Puts records aside without ever waiting; the writer formats them in its own thread."""
 
     def __init__(self, waiting: queue.Queue[logging.LogRecord | None]) -> None:
-        super().__init__(waiting)
+        super().__init__()
+        self._queue = waiting
         self.dropped = 0
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
-
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.queue.put_nowait(record)
+            self._queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
 

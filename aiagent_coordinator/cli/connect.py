@@ -53,11 +53,18 @@ def locate(options: Options) -> Place:
     config = find_config(options.config)
     given = options.overrides.get("state_dir") or os.environ.get("AIAGENT_COORDINATOR_STATE_DIR")
     explicit = Path(given).expanduser().absolute() if given else None
-    found = [note for file in paths.pointer_files(config, explicit) if (note := read_pointer(file))]
-    # the runtime folder may differ between logins: a note whose socket is there wins
-    found.sort(key=lambda note: not Path(note["socket"]).exists())
-    if found:
-        return Place(config, paths.StateDir(Path(found[0]["state_dir"])), Path(found[0]["socket"]))
+    found: Place | None = None
+    for file in paths.pointer_files(config, explicit):
+        note = read_pointer(file)
+        if note is None:
+            continue
+        place = Place(config, paths.StateDir(Path(note["state_dir"])), Path(note["socket"]))
+        # the runtime folder may differ between logins: a note whose socket is there wins
+        if place.socket.exists():
+            return place
+        found = found or place
+    if found is not None:
+        return found
     socket = os.environ.get("AIAGENT_COORDINATOR_SOCKET")
     return Place(
         config,

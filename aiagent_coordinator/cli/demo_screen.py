@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from aiagent_coordinator.characters import visible
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.telemetry import visible
 
 if TYPE_CHECKING:
     from aiagent_coordinator.cli.demo_play import Scene

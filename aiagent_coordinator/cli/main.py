@@ -4,23 +4,8 @@ from __future__ import annotations
 
 import click
 
-from aiagent_coordinator.cli import (
-    agent,
-    config,
-    logs,
-    options,
-    output,
-    project,
-    serve,
-    status,
-    stop,
-    task,
-)
-from aiagent_coordinator.cli import run as runs
-from aiagent_coordinator.cli.demo import demo
-from aiagent_coordinator.cli.doctor import doctor
-from aiagent_coordinator.cli.explain import explain
-from aiagent_coordinator.cli.init import init
+from aiagent_coordinator.cli import options, output
+from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import EXIT_CODES, CoordinatorError, ValidationError
 from aiagent_coordinator.messages import text
 
@@ -54,6 +39,8 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 def main(context: click.Context, until_done: bool) -> int:
     """Run server and loop when no command is named."""
     if context.invoked_subcommand is None:
+        from aiagent_coordinator.cli import serve
+
         roles = frozenset({"server", "coordinator"})
         return serve.run_roles(options.current(), roles, until_done=until_done)
     if until_done:
@@ -61,23 +48,23 @@ def main(context: click.Context, until_done: bool) -> int:
     return 0
 
 
-for command in (
-    serve.serve,
-    serve.coordinate,
-    demo,
-    task.task,
-    runs.run,
-    status.status,
-    stop.stop,
-    project.project,
-    agent.agent,
-    logs.logs,
-    explain,
-    config.config,
-    init,
-    doctor,
+for name, module in (
+    ("serve", "serve"),
+    ("coordinate", "serve"),
+    ("demo", "demo"),
+    ("task", "task"),
+    ("run", "run"),
+    ("status", "status"),
+    ("stop", "stop"),
+    ("project", "project"),
+    ("agent", "agent"),
+    ("logs", "logs"),
+    ("explain", "explain"),
+    ("config", "config"),
+    ("init", "init"),
+    ("doctor", "doctor"),
 ):
-    main.add_command(command)
+    main.add_command(Later(name, module, name))
 
 
 def run_command(command: click.Command, program: str, arguments: list[str]) -> int:
@@ -116,7 +103,8 @@ def run_command(command: click.Command, program: str, arguments: list[str]) -> i
 def _invoke(command: click.Command, program: str, arguments: list[str]) -> int:
     # not click's own `main`: it has its own ways with interrupts and closed pipes
     try:
-        with command.make_context(program, list(arguments)) as context:
+        width = output.help_width()
+        with command.make_context(program, list(arguments), terminal_width=width) as context:
             answer: object = command.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code

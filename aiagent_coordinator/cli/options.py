@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.telemetry import LogFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aiagent_coordinator.telemetry import LogFormat
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@dataclass
 class Options:
     """What the shared options say."""
 
-    config: Path | None = None
-    debug: bool = False
-    log_format: LogFormat = "text"
-    #: Top-level settings given as flags, as text.
-    overrides: dict[str, str] = field(default_factory=dict[str, str])
+    def __init__(self) -> None:
+        self.config: Path | None = None
+        self.debug = False
+        self.log_format: LogFormat = "text"
+        #: Top-level settings given as flags, as text.
+        self.overrides: dict[str, str] = {}
 
 
 def current() -> Options:
@@ -38,6 +40,10 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
     options = context.ensure_object(Options)
     if parameter.name == "verbose":
         options.overrides["log_level"] = "debug"
+    elif parameter.name == "config":
+        from pathlib import Path
+
+        options.config = Path(str(value))
     elif hasattr(options, parameter.name):
         setattr(options, parameter.name, value)
     else:
@@ -56,7 +62,7 @@ def common(command: _Command) -> _Command:
         _shared(
             "--config",
             metavar="FILE",
-            type=click.Path(path_type=Path),
+            type=click.Path(),
             help=text("help.option.config"),
         ),
     ):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import traceback
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO, cast
 
+from aiagent_coordinator.characters import visible
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.telemetry import visible
 
 #: Between two columns of a table.
 _GAP = "  "
 #: An id alone takes 30.
 NARROW_COLUMNS = 72
+#: Help is never wider: longer lines read badly.
+_HELP_COLUMNS = 80
 
 
 def prepare() -> None:
@@ -35,12 +34,16 @@ def result(line: str) -> None:
 
 def json_result(value: Mapping[str, Any]) -> None:
     """Print the result as JSON, indented for people when they look at it."""
+    import json
+
     indent = 2 if sys.stdout.isatty() else None
     print(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def json_line(value: Mapping[str, Any]) -> None:
     """Print one of many results as one line of JSON."""
+    import json
+
     print(json.dumps(value, ensure_ascii=False))
 
 
@@ -87,8 +90,19 @@ def failure(error: CoordinatorError) -> None:
 
 def show_traceback() -> None:
     """Print where the error being handled came from."""
+    import traceback
+
     for line in traceback.format_exc().splitlines():
         talk(line)
+
+
+def help_width() -> int:
+    """Columns of help, as click would choose them; its own way is slow to import."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns)
+    except (OSError, ValueError):
+        columns = 0
+    return max(min(columns or _HELP_COLUMNS, _HELP_COLUMNS) - 2, 50)
 
 
 def flush() -> None:
@@ -119,6 +133,8 @@ def _lines(value: object) -> list[str]:
     if value is None or value == "":
         return ["-"]
     if isinstance(value, (list, dict)):
+        import json
+
         return [visible(json.dumps(value, ensure_ascii=False))]
     return [visible(line) for line in str(value).splitlines()] or ["-"]
 
@@ -162,6 +178,8 @@ def _width(cell: str) -> int:
 
 
 def _beyond_one(mark: str) -> int:
+    import unicodedata
+
     if unicodedata.combining(mark):
         return -1
     return 1 if unicodedata.east_asian_width(mark) in "WF" else 0

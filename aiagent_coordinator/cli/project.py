@@ -9,7 +9,6 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call
-from aiagent_coordinator.cli.task import argv_of
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
 
@@ -46,6 +45,8 @@ def add(
     as_json: bool,
 ) -> None:
     """Make a project that no configuration declares."""
+    from aiagent_coordinator.cli.task import argv_of
+
     if path is not None and not path.strip():
         raise ValidationError(text("project.path_empty"))
     made: dict[str, Any] = call(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 from aiagent_coordinator.errors import ConfigError
-from aiagent_coordinator.paths import APP
+from aiagent_coordinator.paths import user_config_dir
 
 #: What the file is called where nobody names it.
 FILE_NAME = "coordinator.yaml"
@@ -25,7 +23,8 @@ def find_config(explicit: Path | None) -> Path | None:
     named = explicit or _from_environment()
     if named is not None:
         return _must_be_a_file(named)
-    for candidate in (Path(FILE_NAME), Path(platformdirs.user_config_dir(APP)) / FILE_NAME):
+    for folder in (Path, user_config_dir):
+        candidate = folder() / FILE_NAME
         if candidate.is_file():
             return candidate.absolute()
     return None

@@ -63,9 +63,9 @@ class Loaded:
         return self.settings.resolved_socket(self.file)
 
     @property
-    def pointer_files(self) -> tuple[Path, Path]:
+    def pointer_files(self) -> tuple[Path, ...]:
         """The two small files that tell quick commands where the server is."""
-        return paths.pointer_files(self.file, self.settings.state_dir)
+        return tuple(paths.pointer_files(self.file, self.settings.state_dir))
 
 
 def load_settings(

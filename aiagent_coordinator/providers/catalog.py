@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import platformdirs
-
 import aiagent_coordinator
 from aiagent_coordinator.errors import ProviderError
-from aiagent_coordinator.paths import APP
+from aiagent_coordinator.paths import user_config_dir
 from aiagent_coordinator.providers.definition import Definition, load_definition
 from aiagent_coordinator.providers.substitution import nearest
 
@@ -114,7 +112,7 @@ def shipped_folder() -> Path:
 
 def user_folder() -> Path:
     """Where the user's own definitions lie."""
-    return Path(platformdirs.user_config_dir(APP)) / "providers"
+    return user_config_dir() / "providers"
 
 
 def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -> Definition:

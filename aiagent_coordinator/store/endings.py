@@ -80,13 +80,14 @@ def end_run(
     Returns:
         The task as it is now.
     """
+    ended_at = run.ended_at or unit.now
     facts = {
         **ending.facts,
         "phase": RunPhase.ENDED,
         "outcome": ending.outcome,
         "reason": ending.reason,
         "token_sha256": None,
-        "ended_at": run.ended_at or unit.now,
+        "ended_at": ended_at,
     }
     unit.conn.execute(_CHANGE, {"which": run.id, **facts})
     emit_run(
@@ -97,7 +98,7 @@ def end_run(
         outcome=ending.outcome.value,
         reason=ending.reason,
         verification=ending.facts.get("verification"),
-        seconds=_seconds(run, facts["ended_at"]),
+        seconds=_seconds(run, ended_at),
     )
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)

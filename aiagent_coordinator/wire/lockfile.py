@@ -11,7 +11,6 @@ import os
 from typing import Any, cast
 
 from aiagent_coordinator.errors import AlreadyRunningError
-from aiagent_coordinator.wire.process import boot_id, start_ticks
 
 
 def take(path: str, *, role: str, **facts: object) -> int:
@@ -23,6 +22,9 @@ def take(path: str, *, role: str, **facts: object) -> int:
         AlreadyRunningError: somebody else holds it; the message names the pid.
         OSError: the file cannot be made.
     """
+    # who only looks at a lock starts nothing
+    from aiagent_coordinator.wire.process import boot_id, start_ticks  # noqa: PLC0415
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,6 +15,7 @@ import click
 import pydantic
 
 from aiagent_coordinator import errors, events
+from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.cli.main import PROGRAM, main
 from aiagent_coordinator.config import models
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
@@ -136,7 +137,7 @@ def _walk(words: tuple[str, ...], command: click.Command) -> list[tuple[str, cli
     found = [(" ".join(words), command)]
     if isinstance(command, click.Group):
         for name, inner in sorted(command.commands.items()):
-            found += _walk((*words, name), inner)
+            found += _walk((*words, name), inner.load() if isinstance(inner, Later) else inner)
     return found
 
 

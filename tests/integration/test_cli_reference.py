@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import click
@@ -15,15 +16,33 @@ import pytest
 import aiagent_coordinator
 from aiagent_coordinator import messages
 from aiagent_coordinator.cli.main import main
+from support.house import House, house
 
 SOURCE = Path(aiagent_coordinator.__file__).parent
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
 PATIENCE = 60.0
 HEAVY = ("pydantic", "anyio", "mcp", "sqlalchemy", "starlette", "rich", "yaml")
+#: What every start of a quick command would pay for, and hardly one needs.
+SLOW = (
+    "logging", "subprocess", "shutil", "tempfile", "random", "difflib", "traceback", "unicodedata",
+    "platformdirs", "secrets", "importlib.metadata",
+)  # fmt: skip
+#: What the help of everything takes of ours.
+HELP = {
+    "__main__", "characters", "cli", "cli.later", "cli.main", "cli.options", "cli.output", "errors",
+    "messages",
+}  # fmt: skip
+#: What asking the server takes beyond that.
+ASK = {
+    "cli.connect", "config", "config.find", "paths", "wire", "wire.answers", "wire.client",
+    "wire.framing", "wire.lockfile", "wire.protocol",
+}  # fmt: skip
 
 
-def python(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(home)}
+def python(
+    *words: str, home: Path, more: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), **(more or {})}
     return subprocess.run(
         [sys.executable, *words],
         capture_output=True,
@@ -58,6 +77,64 @@ def test_a_quick_command_imports_nothing_heavy(tmp_path: Path, words: tuple[str,
     )
     done = python("-c", code, *words, home=tmp_path)
     assert done.stderr.splitlines()[-1] == "heavy: []"
+
+
+def loaded_by(
+    words: tuple[str, ...], *, home: Path, program: str = "main", more: dict[str, str] | None = None
+) -> tuple[set[str], set[str]]:
+    """Modules of ours (their names without the package's) and of others after a command."""
+    note = home / "loaded.txt"
+    code = (
+        "import sys\n"
+        f"from aiagent_coordinator.__main__ import {program}\n"
+        "note, *words = sys.argv[1:]\n"
+        f"assert {program}(words) == 0\n"
+        "open(note, 'w').write(' '.join(sys.modules))\n"
+    )
+    done = python("-c", code, str(note), *words, home=home, more=more)
+    assert done.returncode == 0, done.stderr
+    names = set(note.read_text("utf-8").split())
+    ours = {name for name in names if name.startswith("aiagent_coordinator.")}
+    return {name.removeprefix("aiagent_coordinator.") for name in ours}, names - ours
+
+
+def test_the_help_of_everything_imports_no_command(tmp_path: Path) -> None:
+    ours, others = loaded_by(("--help",), home=tmp_path)
+    assert ours == HELP
+    assert not others & {*SLOW, "json", "pathlib", "dataclasses", "socket", "hashlib"}
+
+
+def test_the_agents_command_imports_no_other_one(tmp_path: Path) -> None:
+    ours, others = loaded_by(("--help",), home=tmp_path, program="agent_main")
+    assert ours == HELP | {"cli.task_commands"}
+    assert not others & {*SLOW, "json", "pathlib", "dataclasses", "socket", "hashlib"}
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        (("status",), {"cli.status"}),
+        (("project", "list"), {"cli.project"}),
+        (("agent", "list"), {"cli.agent"}),
+        (("run", "list"), {"cli.run"}),
+        (("task", "list"), {"cli.task", "tasks"}),
+    ],
+)
+def test_asking_the_server_imports_that_command_and_the_way_there(
+    own: House, words: tuple[str, ...], more: set[str]
+) -> None:
+    told = (*words, "--config", str(own.config))
+    ours, others = loaded_by(told, home=own.root, more=own.env)
+    assert ours == HELP | ASK | more
+    assert not others & {*SLOW}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Generator[House]:
+    """A house whose server runs."""
+    with house(tmp_path_factory.mktemp("h")) as home:
+        home.ready()
+        yield home
 
 
 @pytest.mark.parametrize("program", ["main", "agent_main"])
