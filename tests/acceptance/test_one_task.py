@@ -78,7 +78,10 @@ def test_the_minimal_example_runs_as_it_stands(short_dir: Path):
         git(short_dir, "init", "-q", "-b", "main")
         git(short_dir, "add", "coordinator.yaml")
         git(short_dir, "commit", "-q", "-m", "first")
-        home.ready()
+        home.start()
+        until("it answers", lambda: home.run("status", check=False).returncode == 0)
+        told = home.json("status")
+        home.place = Path(told["state_dir"]), Path(told["socket"])
         task = home.add("Try it", agent="robin", project="mine")
         done = home.finished(task["id"])
         assert done["status"] == "succeeded"

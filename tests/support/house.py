@@ -60,6 +60,8 @@ class House:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
     env: dict[str, str] = field(default_factory=dict[str, str])
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
+    #: State directory and socket, where the configuration does not name those of the house.
+    place: tuple[Path, Path] | None = None
 
     @property
     def config(self) -> Path:
@@ -121,8 +123,9 @@ class House:
 
     def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Ask the server as the person, over its socket: what is polled costs no process."""
-        key = (self.state / "operator.key").read_text("ascii").strip()
-        with BlockingClient(str(self.socket), hello_person(key), PATIENCE_SECONDS) as client:
+        state, sock = self.place or (self.state, self.socket)
+        key = (state / "operator.key").read_text("ascii").strip()
+        with BlockingClient(str(sock), hello_person(key), PATIENCE_SECONDS) as client:
             return client.call(tool, arguments)
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
