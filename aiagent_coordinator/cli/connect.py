@@ -146,14 +146,17 @@ def call_pages(
         CoordinatorError: as for `call`.
     """
     given = {key: value for key, value in arguments.items() if value is not None}
+    if limit is not None:
+        given["newest"] = True
     found: list[dict[str, Any]] = []
     with board(locate(options)) as client:
         after: object = None
         while True:
             start = {} if after is None else {"after": after}
-            page = client.call(tool, {**given, **start, "limit": PAGE_ITEMS})
+            wanted = PAGE_ITEMS if limit is None else min(PAGE_ITEMS, limit - len(found))
+            page = client.call(tool, {**given, **start, "limit": wanted})
             # our own server's answer, whose shape its tests hold
             found += cast("list[dict[str, Any]]", page[name])
             after = page.get("next")
-            if after is None:
-                return found if limit is None else found[-limit:]
+            if after is None or len(found) == limit:
+                return found if limit is None else found[::-1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 from aiagent_coordinator.characters import visible
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.messages import text
 
-#: Between two columns of a table.
+#: Between a name and its value.
 _GAP = "  "
 #: An id alone takes 30.
 NARROW_COLUMNS = 72
@@ -59,11 +59,19 @@ def talk(line: str) -> None:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows in columns: on a terminal fitted to its width, elsewhere whole and aligned."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    if sys.stdout.isatty():
-        _terminal_table(headings, cells)
+    from aiagent_coordinator.cli import columns
+
+    cells = [list(headings), *([_cell(value) for value in row] for row in rows)]
+    if not sys.stdout.isatty():
+        lines = list(columns.whole(cells))
+    elif (room := _terminal_columns()) < NARROW_COLUMNS:
+        # columns of a few characters cannot be read: each row as a small block
+        lines = list(columns.blocks(cells[1:], room))
     else:
-        _plain_table(sys.stdout, [list(headings), *cells])
+        lines = list(columns.fitted(cells, room))
+        if "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
+            lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    print("\n".join(lines))
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> None:
@@ -98,11 +106,7 @@ def show_traceback() -> None:
 
 def help_width() -> int:
     """Columns of help, as click would choose them; its own way is slow to import."""
-    try:
-        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns)
-    except (OSError, ValueError):
-        columns = 0
-    return max(min(columns or _HELP_COLUMNS, _HELP_COLUMNS) - 2, 50)
+    return max(min(_terminal_columns(), _HELP_COLUMNS) - 2, 50)
 
 
 def flush() -> None:
@@ -125,6 +129,13 @@ def discard_rest() -> None:
             os.close(nowhere)
 
 
+def _terminal_columns() -> int:
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(1).columns) or _HELP_COLUMNS
+    except (OSError, ValueError):
+        return _HELP_COLUMNS
+
+
 def _cell(value: object) -> str:
     return "-" if value is None or value == "" else visible(str(value))
 
@@ -137,49 +148,3 @@ def _lines(value: object) -> list[str]:
 
         return [visible(json.dumps(value, ensure_ascii=False))]
     return [visible(line) for line in str(value).splitlines()] or ["-"]
-
-
-def _terminal_table(headings: Sequence[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    # the environment decides about colour: rich knows NO_COLOR and TERM=dumb
-    console = Console(highlight=False)
-    if console.width < NARROW_COLUMNS:
-        # columns of a few characters cannot be read: each row as a small block
-        for first, *others in rows:
-            console.print(Text(first, overflow="fold"))
-            console.print(Padding(Text(_GAP.join(others), overflow="fold"), (0, 0, 0, len(_GAP))))
-        return
-    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for heading in headings:
-        shown.add_column(Text(heading), overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(cell) for cell in row))
-    console.print(shown)
-
-
-def _plain_table(stream: TextIO, rows: list[list[str]]) -> None:
-    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        padded = (
-            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
-        )
-        print(_GAP.join(padded).rstrip(), file=stream)
-
-
-def _width(cell: str) -> int:
-    """Columns a terminal gives the text: wide characters take two, combining ones none."""
-    # only the few characters that may differ are looked up: lists are long
-    return len(cell) + sum(_beyond_one(mark) for mark in cell if mark > "\x7f")
-
-
-def _beyond_one(mark: str) -> int:
-    import unicodedata
-
-    if unicodedata.combining(mark):
-        return -1
-    return 1 if unicodedata.east_asian_width(mark) in "WF" else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.store import dependencies, questions
+from aiagent_coordinator.store.tasks import LONG_FIELDS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -20,17 +21,20 @@ if TYPE_CHECKING:
     from aiagent_coordinator.store.unit import Unit
     from aiagent_coordinator.tasks import Task
 
-#: Left out of lists: a thousand of them would not fit into one answer.
-_LONG_TASK_FIELDS = frozenset({"description", "handoff", "acceptance", "checks", "result"})
+#: Of a long text in a list.
 _LINE_CHARS = 500
+_PLAIN = frozenset({str, int, float, bool})
 
 
 def plain(value: DataclassInstance) -> Json:
     """Write a value of ours as JSON values: instants as ISO-8601, words as they are."""
-    return {key: _plain(item) for key, item in asdict(value).items()}
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
 
 
 def _plain(value: object) -> object:
+    # most are one of these, and lists are long
+    if value is None or type(value) in _PLAIN:
+        return value
     return iso(value) if isinstance(value, datetime) else to_jsonable_python(value)
 
 
@@ -51,7 +55,7 @@ def task_with(unit: Unit, one: Task) -> Json:
 
 def task_line(one: Task) -> Json:
     """A task in a list."""
-    return {key: item for key, item in plain(one).items() if key not in _LONG_TASK_FIELDS}
+    return {key: item for key, item in plain(one).items() if key not in LONG_FIELDS}
 
 
 def run(one: Run) -> Json:

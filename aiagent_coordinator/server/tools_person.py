@@ -62,6 +62,8 @@ class Page(Arguments):
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
     after: str | None = None
     """The `next` of the page before."""
+    newest: bool = False
+    """Begin at the newest and go back."""
 
 
 class ListTasks(Page):
@@ -148,14 +150,18 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
 
 
 async def list_tasks(context: Context, arguments: ListTasks) -> Json:
-    """List tasks, oldest first, without their longer texts."""
+    """List tasks, without their longer texts."""
     statuses = () if arguments.status is None else (TaskStatus(arguments.status),)
     which = task_store.TaskFilter(
         project_id=arguments.project_id, agent_id=arguments.agent_id, statuses=statuses
     )
     found = await context.board.store.read(
         lambda unit: task_store.list_tasks(
-            unit, which, limit=arguments.limit + 1, after=arguments.after
+            unit,
+            which,
+            limit=arguments.limit + 1,
+            after=arguments.after,
+            newest=arguments.newest,
         )
     )
     return rows.page("tasks", [rows.task_line(task) for task in found], arguments.limit)
@@ -194,7 +200,7 @@ async def cancel_task(context: Context, arguments: OneTask) -> Json:
 
 
 async def list_runs(context: Context, arguments: ListRuns) -> Json:
-    """List runs, oldest first."""
+    """List runs."""
 
     def work(unit: Unit) -> Json:
         task_id = arguments.task_id
@@ -205,7 +211,9 @@ async def list_runs(context: Context, arguments: ListRuns) -> Json:
             live=arguments.live,
         )
         limit, after = arguments.limit, arguments.after
-        found = run_store.list_runs(unit, which, limit=limit + 1, after=after)
+        found = run_store.list_runs(
+            unit, which, limit=limit + 1, after=after, newest=arguments.newest
+        )
         return rows.page("runs", [rows.run_line(run) for run in found], limit)
 
     return await context.board.store.read(work)

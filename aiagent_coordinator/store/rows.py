@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiagent_coordinator.events import Event
@@ -63,7 +63,7 @@ def agent_of(row: RowMapping) -> Agent:
     )
 
 
-def task_of(row: RowMapping) -> Task:
+def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
     """A row of `task`."""
     wait_reason = row["wait_reason"]
     return Task(

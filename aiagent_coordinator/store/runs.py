@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, Select, bindparam, select, tuple_, update
+from sqlalchemy import Select, bindparam, select, update
 
 from aiagent_coordinator.errors import ConflictError, NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import Run, RunPhase
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.find import find_id
+from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.rows import run_of
 from aiagent_coordinator.store.unit import Unit
 
@@ -63,11 +63,16 @@ def find_run(unit: Unit, text: str) -> Run:
 
 
 def list_runs(
-    unit: Unit, which: RunFilter | None = None, *, limit: int = 100, after: str | None = None
+    unit: Unit,
+    which: RunFilter | None = None,
+    *,
+    limit: int = 100,
+    after: str | None = None,
+    newest: bool = False,
 ) -> list[Run]:
-    """Runs, oldest first; `after` is the last run id of the page before."""
+    """Runs: one page, see `pages`."""
     which = which or RunFilter()
-    query = select(_run).order_by(_run.c.created_at, _run.c.id).limit(limit)
+    query = select(_run)
     for name in ("task_id", "agent_id", "project_id", "coordinator_id"):
         value = getattr(which, name)
         if value is not None:
@@ -75,11 +80,7 @@ def list_runs(
     if which.live is not None:
         ended = _run.c.phase == RunPhase.ENDED
         query = query.where(~ended if which.live else ended)
-    if after is not None:
-        last = get_run(unit, after)
-        place: Sequence[Column[Any]] = (_run.c.created_at, _run.c.id)
-        edge = tuple_(last.created_at, last.id, types=[column.type for column in place])
-        query = query.where(tuple_(*place) > edge)
+    query = page_of(unit, query, _run, limit=limit, after=after, newest=newest)
     return [run_of(row) for row in unit.conn.execute(query).mappings()]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, tuple_
+from sqlalchemy import bindparam, func, insert, select
 
 from aiagent_coordinator import ids
 from aiagent_coordinator.errors import (
@@ -19,6 +19,7 @@ from aiagent_coordinator.errors import (
 from aiagent_coordinator.store import branches, dependencies, projects, questions, runs, tables
 from aiagent_coordinator.store.find import TITLE_CHARS, find_id
 from aiagent_coordinator.store.history import emit_task, move_data
+from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.rows import checks_document, task_of
 from aiagent_coordinator.store.transitions import set_progress, set_status, settle
 from aiagent_coordinator.store.unit import Unit
@@ -32,6 +33,7 @@ from aiagent_coordinator.tasks import (
 )
 
 __all__ = [
+    "LONG_FIELDS",
     "NewTask",
     "TaskFilter",
     "add_dependencies",
@@ -52,6 +54,12 @@ _task = tables.task
 _ONE = select(_task).where(_task.c.id == bindparam("which"))
 _LOCK = _ONE.with_for_update()
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
+_NOTHING_LONG: dict[str, Any] = {
+    "description": "", "handoff": None, "acceptance": (), "checks": (), "result": {}
+}  # fmt: skip
+#: What lists leave out: a thousand of them would not fit into one answer.
+LONG_FIELDS = frozenset(_NOTHING_LONG)
+_SHORT_COLUMNS = [_task.c[name] for name in sorted(_TASK_FIELDS - LONG_FIELDS)]
 
 DESCRIPTION_BYTES = 256 * 1024
 
@@ -292,26 +300,24 @@ def find_task(unit: Unit, text: str) -> Task:
 
 
 def list_tasks(
-    unit: Unit, which: TaskFilter | None = None, *, limit: int = 100, after: str | None = None
+    unit: Unit,
+    which: TaskFilter | None = None,
+    *,
+    limit: int = 100,
+    after: str | None = None,
+    newest: bool = False,
 ) -> list[Task]:
-    """Tasks, oldest first; `after` is the last task id of the page before."""
+    """Tasks without their `LONG_FIELDS`, which are not even read: one page, see `pages`."""
     which = which or TaskFilter()
-    query = select(_task).order_by(_task.c.created_at, _task.c.id).limit(limit)
+    query = select(*_SHORT_COLUMNS)
     for name in ("project_id", "agent_id", "parent_id"):
         value = getattr(which, name)
         if value is not None:
             query = query.where(_task.c[name] == value)
     if which.statuses:
         query = query.where(_task.c.status.in_(which.statuses))
-    if after is not None:
-        last = get_task(unit, after)
-        place = tuple_(_task.c.created_at, _task.c.id)
-        query = query.where(place > tuple_(last.created_at, last.id, types=_place_types()))
-    return [task_of(row) for row in unit.conn.execute(query).mappings()]
-
-
-def _place_types() -> list[Any]:
-    return [_task.c.created_at.type, _task.c.id.type]
+    query = page_of(unit, query, _task, limit=limit, after=after, newest=newest)
+    return [task_of({**_NOTHING_LONG, **row}) for row in unit.conn.execute(query).mappings()]
 
 
 def cancel_task(unit: Unit, task_id: str, *, actor: str) -> Task:

@@ -25,6 +25,7 @@ from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import open_store
 from aiagent_coordinator.store.unit import Unit
 from support.house import COORDINATOR, PATIENCE_SECONDS, House, house
+from support.relay import relay
 
 HOSTILE = "$(touch owned) `id` ; rm -rf / | & && > < * ? ' \" \\ ! # ~ {a,b} [x] %s"
 META = ("$`;|&><*?'\"\\!#~{}[]()%" * 30)[:500]
@@ -218,15 +219,56 @@ def test_the_newest_of_a_large_board_are_listed(large: House):
     assert [task["title"].split()[1:2] for task in tasks] == [["4998"], ["4999"], []]
 
 
-def test_a_large_list_fits_into_40_columns(large: House):
-    """No line is wider than the terminal, and every task is there."""
-    shown = _on_terminal(large, "task", "list", columns=40)
+#: Command → the calls it makes, and how many bytes of answers it needs at most.
+COSTS = [
+    (("task", "list", "--json"), ["list_tasks"] * 5, BOARD_TASKS * 2000),
+    (("task", "list", "--limit", "10"), ["list_tasks"], 20_000),
+    (("task", "list", "--limit", "1001"), ["list_tasks"] * 2, 1001 * 2000),
+    (("task", "list", "--status", "failed"), ["list_tasks"], 2000),
+    (("run", "list", "--limit", "10"), ["list_runs"], 2000),
+    (("project", "list"), ["list_projects"], 5000),
+    (("project", "show", "app"), ["get_project"], 5000),
+    (("agent", "list"), ["list_agents"], 5000),
+    (("status",), ["get_status"], 5000),
+]
+
+
+@pytest.mark.parametrize(("words", "calls", "size_bytes"), COSTS)
+def test_a_command_asks_a_large_board_for_no_more_than_it_shows(
+    large: House, tmp_path: Path, words: tuple[str, ...], calls: list[str], size_bytes: int
+):
+    """Descriptions of 2000 characters stay where they are, and so does what is beyond the limit."""
+    with tempfile.TemporaryDirectory(prefix="aac-") as short:
+        # no pointer file is found from there: the socket of the environment counts
+        env = {name: str(tmp_path) for name in large.env} | {
+            "AIAGENT_COORDINATOR_SOCKET": f"{short}/r.sock",
+            "AIAGENT_COORDINATOR_STATE_DIR": str(large.state),
+        }
+        with relay(Path(short) / "r.sock", large.socket) as seen:
+            done = subprocess.run(
+                [*COORDINATOR, *words],
+                env={**os.environ, **env},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_SECONDS,
+                check=False,
+            )
+    assert done.returncode == 0, done.stderr
+    assert seen.calls == calls
+    assert seen.answer_bytes <= size_bytes
+
+
+@pytest.mark.parametrize("columns", [40, 72, 120])
+def test_a_large_list_fits_into_a_terminal(large: House, columns: int):
+    """No line is wider than it, and every task is there, with an id that can be copied."""
+    shown = _on_terminal(large, "task", "list", columns=columns)
     widths = [
         sum(2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in line.rstrip())
         for line in shown.replace("\r", "").splitlines()
     ]
-    assert max(widths) <= 40
-    assert shown.count("tsk_") == BOARD_TASKS
+    assert max(widths) <= columns
+    assert len(re.findall("tsk_[0-9a-z]{26}", shown)) == BOARD_TASKS
 
 
 def test_a_reader_that_leaves_a_large_list_ends_it_quietly(large: House):

@@ -238,24 +238,33 @@ async def test_a_task_is_found_by_a_unique_beginning(store_url: str, clock: Manu
                 await store.read(lambda unit, text=text: tasks.find_task(unit, text))
 
 
-async def test_pages_of_tasks_follow_each_other(store_url: str, clock: ManualClock) -> None:
+@pytest.mark.parametrize("newest", [False, True])
+async def test_pages_of_tasks_follow_each_other(
+    store_url: str, clock: ManualClock, newest: bool
+) -> None:
     async with open_store(store_url, clock=clock, use_database_clock=False) as store:
         await store.write(declare)
         made: list[str] = []
         for number in range(5):
             made.append((await store.write(creating(f"task {number}"))).id)
-            clock.advance(1)
+            clock.advance((number + 1) % 2)  # some were made in the same instant
         seen: list[str] = []
         after: str | None = None
         while True:
             page = await store.read(
-                lambda unit, after=after: tasks.list_tasks(unit, limit=2, after=after)
+                lambda unit, after=after: tasks.list_tasks(
+                    unit, limit=2, after=after, newest=newest
+                )
             )
             if not page:
                 break
             seen += [task.id for task in page]
             after = seen[-1]
-        assert seen == made
+        assert sorted(seen) == sorted(made)
+        oldest_first = seen[::-1] if newest else seen
+        assert [ident in made[:1] for ident in oldest_first] == [True, False, False, False, False]
+        with pytest.raises(NotFoundError):
+            await store.read(lambda unit: tasks.list_tasks(unit, after="tsk_none"))
 
 
 async def test_progress_is_told_and_only_of_running_tasks(

@@ -250,11 +250,11 @@ def test_tasks_are_listed_as_asked_for(home: Home, serve: Serve) -> None:
     }
 
 
-def test_a_limit_keeps_the_newest(home: Home, serve: Serve) -> None:
-    serve({"list_tasks": answer({"tasks": [task(1), task(2)], "next": None})})
-    assert json.loads(home.run("task", "list", "--json", "--limit", "1").stdout) == {
-        "tasks": [task(2)]
-    }
+def test_a_limit_asks_for_the_newest_and_no_more(home: Home, serve: Serve) -> None:
+    serve({"list_tasks": answer({"tasks": [task(2), task(1)], "next": task(1)["id"]})})
+    listed = json.loads(home.run("task", "list", "--json", "--limit", "2").stdout)
+    assert listed == {"tasks": [task(1), task(2)]}
+    assert [call["arguments"] for call in home.calls()] == [{"newest": True, "limit": 2}]
 
 
 def test_off_a_terminal_a_table_is_whole_aligned_and_without_colour(
@@ -428,7 +428,7 @@ def test_the_server_of_another_user_is_told_as_such(home: Home, serve: Serve) ->
     # everything is imported first: another user may not read this interpreter's folder
     code = (
         "import os, sys\n"
-        "import aiagent_coordinator.wire.client\n"
+        "import platformdirs, aiagent_coordinator.cli.status, aiagent_coordinator.wire.client\n"
         "from aiagent_coordinator.cli.main import run\n"
         "os.setgid(65534), os.setuid(65534)\n"
         "sys.exit(run(['status']))\n"
