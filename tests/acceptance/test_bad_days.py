@@ -341,3 +341,40 @@ for pid in json.loads(sys.argv[1]):
 def holds(path: Path, secret: str) -> bool:
     """Whether a regular file holds the secret."""
     return path.is_file() and not path.is_symlink() and secret.encode() in path.read_bytes()
+
+
+def test_an_answer_that_comes_twice_late_or_to_a_cancelled_task_is_told_and_changes_nothing(
+    short_dir: Path,
+):
+    with house(short_dir, ask={"hold_seconds": 0.2, "timeout": "1s"}) as home:
+        home.write(agents={name: {"provider": "rehearsal"} for name in "abc"})
+        home.write(projects=[{"id": "app", "path": str(home.repo)}])
+        home.ready()
+        ask = script({"ask": {"text": "Which?"}}, REPORT)
+        late = home.add("Late", ask, agent="a")["id"]
+        until("nobody answered in time", lambda: home.task(late)["status"] == "failed")
+        process = home.processes[0]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        home.write(ask={"hold_seconds": 0.2})
+        home.ready()
+        gone = home.add("Gone", ask, agent="b")["id"]
+        twice = home.add("Twice", ask, agent="c")["id"]
+        for task in (gone, twice):
+            until("it asks", partial(suspended, home, task))
+        home.run("task", "cancel", gone)
+        home.run("task", "answer", twice, "the first")
+        assert home.finished(twice)["status"] == "succeeded"
+        for task, status in ((late, "failed"), (gone, "cancelled"), (twice, "succeeded")):
+            done = home.run("task", "answer", task, "another", check=False)
+            assert done.returncode == 6, done.stderr
+            assert done.stderr.startswith("error: question qst_")
+            assert len(done.stderr.splitlines()) <= 2
+            assert home.task(task)["status"] == status
+        shown = home.json("task", "show", twice)
+        assert [one["answer"] for one in shown["questions"]] == ["the first"]
+
+
+def suspended(home: House, task_id: str) -> bool:
+    """Whether the task's run has asked and is over."""
+    return [run["outcome"] for run in home.runs(task_id)] == ["suspended"]

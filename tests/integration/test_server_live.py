@@ -267,10 +267,12 @@ async def test_a_retry_that_an_earlier_server_put_off_is_pushed_by_the_next(
             verification=Verification.NOT_VERIFIED,
         )
         policy = RetryPolicy(backoff_seconds=(3.0,))
-        await store.write(lambda unit: reports.record_result(unit, result, policy))
+        async with hosting(board):
+            await store.write(lambda unit: reports.record_result(unit, result, policy))
+        heard = anyio.Event()
 
         async def ask_all_the_time(other: Raw) -> None:
-            while True:
+            while not heard.is_set():
                 await _start_or_hold(other, board)
                 await anyio.sleep(0.01)
 
@@ -284,4 +286,4 @@ async def test_a_retry_that_an_earlier_server_put_off_is_pushed_by_the_next(
             tasks.start_soon(ask_all_the_time, other)
             assert await _pushed(loop) == ACTIONS_URI
             assert await _start_or_hold(loop, board) == "start"
-            tasks.cancel_scope.cancel()
+            heard.set()
