@@ -215,6 +215,13 @@ def test_a_second_start_names_the_holder(short_dir: Path):
     with house(short_dir) as home:
         first = home.ready()
         refuses(home, 9, str(first.pid), "aiagent-coordinator stop")
+        # what tells commands where the server is goes with it
+        notes = [*short_dir.rglob("aiagent-coordinator/*.json")]
+        assert notes
+        assert all(str(first.pid) in note.read_text("utf-8") for note in notes)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(60) == 0
+        assert not [*short_dir.rglob("aiagent-coordinator/*.json")]
 
 
 def test_the_first_ctrl_c_leaves_agents_running_and_the_next_start_adopts_them(short_dir: Path):

@@ -233,3 +233,18 @@ def test_each_step_of_a_task_is_one_event(short_dir: Path):
         moves = [json.loads(data)["transition"] for action, data in rows if action == "task.status"]
         assert moves == ["T1", "T4", "T13"]
         assert [action for action, _ in rows].count("task.created") == 1
+
+
+def test_a_token_printed_in_two_pieces_is_masked_and_a_commit_id_is_not(short_dir: Path):
+    """It crosses two writes; wherever a person reads it, it is masked."""
+    with house(short_dir) as home:
+        commit = git(home.repo, "rev-parse", "HEAD")
+        home.ready()
+        pieces = "printf 'at %s sess_0123456789abcdef' \"$1\"; sleep 1; echo 0123456789abcdef end"
+        talk = {"run": {"argv": ["sh", "-c", pieces, "sh", commit]}}
+        task = home.add("Talk", script(talk, REPORT))["id"]
+        assert home.finished(task)["status"] == "succeeded"
+        (run,) = home.runs(task)
+        for said in (home.run("logs", task).stdout, Path(run["log_path"]).read_text("utf-8")):
+            (line,) = [line for line in said.splitlines() if f"at {commit}" in line]
+            assert line.endswith(f"at {commit} [masked] end")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import product
 
 import anyio
 import pytest
@@ -35,7 +36,7 @@ from aiagent_coordinator.store.requests import (
 )
 from aiagent_coordinator.store.tasks import NewTask
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Check, Project, Task, TaskStatus
+from aiagent_coordinator.tasks import Agent, Check, Project, Task, TaskStatus, WorkspaceKind
 
 LEASE = 90.0
 POLICY = RetryPolicy()
@@ -253,6 +254,55 @@ async def test_a_claim_that_gets_nothing_says_why(
         await claim(store, asking(0))
         await store.write(declare((agent,), (project,)))
         assert await claim(store, request_) == ClaimAnswer(claimed=False, reason=reason)
+
+
+async def test_a_shared_folder_has_one_run_until_its_result_is_in(
+    store_url: str, clock: ManualClock
+) -> None:
+    """Two projects on one path, many claims at once: one gets it, the next one after the result."""
+    kind = WorkspaceKind.DIRECTORY
+    both = tuple(replace(PROJECT, id=name, workspace=kind) for name in ("demo", "other"))
+    async with AsyncExitStack() as stack:
+        many = 4 if store_url.startswith("postgresql") else 1
+        stores = [
+            await stack.enter_async_context(
+                open_store(store_url, clock=clock, use_database_clock=False)
+            )
+            for _ in range(many)
+        ]
+        store = stores[0]
+        await store.write(declare((AGENT, replace(AGENT, id="second")), both))
+        for project in both:
+            for number in range(2):
+                await store.write(creating(f"task {number}", project_id=project.id))
+        answers: dict[str, ClaimAnswer] = {}
+        asked = [
+            asking(number, agent_id=agent, project_id=project.id)
+            for number, (agent, project) in enumerate(product(("writer", "second"), both))
+        ]
+
+        async def one(number: int, request: ClaimRequest) -> None:
+            answers[request.run_id] = await claim(stores[number % many], request)
+
+        async with anyio.create_task_group() as group:
+            for number, request in enumerate(asked):
+                group.start_soon(one, number, request)
+        (begun,) = [request for request in asked if answers[request.run_id].claimed]
+        refused = {answer.reason for answer in answers.values() if not answer.claimed}
+        assert refused == {"directory_in_use"}
+        # its processes are gone, but it is not sealed yet
+        exit_ = ExitReport(begun.run_id, 1, 1, clock.now(), 0)
+        await store.write(lambda unit: reports.record_exit(unit, exit_))
+        listed = await store.read(actions.list_actions)
+        assert {(line.action, line.reason) for line in listed.actions} == {
+            ("hold", "directory_in_use")
+        }
+        fresh = replace(asked[0], run_id=ids.new_run_id(), slot=7)
+        assert (await claim(store, fresh)).reason == "directory_in_use"
+        await end(store, begun, fence=1)
+        listed = await store.read(actions.list_actions)
+        assert {line.slots_free for line in listed.actions if line.action == "start"} == {1}
+        assert (await claim(store, fresh)).claimed
 
 
 async def test_what_is_no_longer_declared_starts_nothing(

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiagent_coordinator.errors import PathEscapeError
-from aiagent_coordinator.ids import path_name
+from aiagent_coordinator.ids import is_branch_name, path_name
 from aiagent_coordinator.workspaces.naming import (
     branch_name,
     confined,
@@ -128,3 +128,19 @@ def test_removing_keeps_folders_that_hold_something(tmp_path: Path) -> None:
     remove(tmp_path, "a/b/c")
     remove(tmp_path, "a/b/c")
     assert [item.name for item in (tmp_path / "a").iterdir()] == ["kept"]
+
+
+#: Names that people type, good and bad; git itself is asked which is which.
+BRANCH_NAMES = [
+    "topic", "feature/task-1.1-schema", "a/b/c", "日本", "x@y", "a{b", "-", "-f", "HEAD", "a b", "a..b",
+    "a~1", "a^", "a:b", "a?", "a*", "a[b", "a\\b", "/a", "a/", "a//b", ".a", "a/.b", "a.", "a.lock",
+    "a.lock/b", "a@{b", "a\tb", "a\x7fb", "a.b", "refs/heads/a", "a/HEAD", "a]", "@a",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BRANCH_NAMES)
+def test_a_name_is_a_branch_exactly_when_git_says_so(name: str):
+    """Without a repository at hand the board knows too."""
+    command = ["git", "check-ref-format", "--branch", name]
+    fine = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert is_branch_name(name) == fine
