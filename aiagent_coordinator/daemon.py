@@ -25,6 +25,7 @@ from aiagent_coordinator import __version__
 from aiagent_coordinator.clock import SystemClock, iso
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
+from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.service import CoordinatorService, CoordinatorSettings
@@ -269,6 +270,12 @@ def make_service(house: House) -> CoordinatorService:
             ),
             log_directory=settings.log_directory,
             unsandboxed=settings.i_understand_unsandboxed,
+            breaker=BreakerPolicy(
+                settings.breaker.failures,
+                settings.breaker.quick,
+                settings.breaker.first,
+                settings.breaker.longest,
+            ),
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),

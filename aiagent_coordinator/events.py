@@ -56,6 +56,7 @@ LOG_EVENTS: dict[str, str] = {
     "loop.server_up": "The server answers again.",
     "loop.failed": "One pass or one pair failed unexpectedly; the loop goes on.",
     "loop.waiting": "Something that could run waits; data: reason.",
+    "loop.circuit_opened": "Runs failed again and again at once: nothing is started there for a while; data: scope, name, reason.",
     "loop.unschedulable": "An agent cannot be started here: provider, model or approval; data: reason.",
     "run.intent": "A run is about to be claimed.",
     "run.start": "The CLI was started; data: provider, branch.",

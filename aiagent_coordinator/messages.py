@@ -219,6 +219,8 @@ _ENGLISH: dict[str, str] = {
     "logs.no_run_hint": "see why with: aiagent-coordinator explain {task}",
     "logs.not_begun": "run {run} has printed nothing yet",
     "logs.gone": "the log of run {run} is not on this machine any more",
+    "status.circuit": "Resting: {scope} {name} failed {failures} times in a row ({reason}); {state}, {seconds:.0f} s left.",
+    "status.wait": "Waiting: {agent_id} in {project_id}: {reason}.",
     "status.questions": "Questions: {counts}.",
     "task.cancelled": "Task {id} is cancelled.",
     "status.running": "Server {version} runs as process {pid} on {socket}.",

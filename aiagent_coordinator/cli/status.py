@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -35,6 +35,10 @@ def status(as_json: bool) -> None:
     output.result(text("status.running", version=version, pid=known["pid"], socket=place.socket))
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
+    # our own server's answer, whose shape its tests hold
+    for section in ("circuit", "wait"):
+        for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
+            output.result(text(f"status.{section}", **one))
     if answer.get("questions"):
         output.result(text("status.questions", counts=answer["questions"]))
 

@@ -116,6 +116,21 @@ class RetrySettings(_Model):
         return RetryPolicy(self.max_attempts, self.backoff_seconds)
 
 
+class BreakerSettings(_Model):
+    """When what fails again and again right after its start is left alone, and for how long."""
+
+    failures: int = setting(
+        5,
+        "Quick failures in a row of an agent, or of a provider's agents, that begin a rest.",
+        ge=1,
+    )
+    quick: PositiveDuration = setting(10.0, "A failure so soon after the start is a quick one.")
+    first: PositiveDuration = setting(
+        60.0, "The first rest; each further one is twice as long, and chance moves it by a quarter."
+    )
+    longest: PositiveDuration = setting(900.0, "No rest is longer.")
+
+
 class AskSettings(_Model):
     """What happens when an agent asks a person."""
 
@@ -289,6 +304,7 @@ class Settings(_Model):
     )
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
+    breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     timezone: TimeZone = setting(
         "UTC",
         "The time zone for screens and prompts; nothing shows a local time yet, everything is UTC.",

@@ -1,4 +1,4 @@
-"""Whether the machine bears one more run, and whether what failed before is resting. Pure.
+"""Whether the machine bears one more run, and whether what failed before is resting.
 
 A run that was just started has not taken its memory yet: what its provider is known to need is set
 aside for it until it has had time to grow. Where nothing of ours runs, one run may start as long as the
@@ -7,24 +7,32 @@ watermark itself holds: a machine that is too small for what was learned would o
 
 from __future__ import annotations
 
+import logging
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
-from aiagent_coordinator.coordinator.breaker import Circuit
-from aiagent_coordinator.coordinator.plan import Action, Live
-from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.coordinator.breaker import Breakers, Circuit, Circuits, Ending
+from aiagent_coordinator.coordinator.machine import Machine
+from aiagent_coordinator.coordinator.plan import Action
+from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.runs import Assignment, RunOutcome
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
 #: What a CLI takes before anything was learned of its provider.
 UNKNOWN_PEAK_BYTES = 300 * _MIB
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the machine has left, in bytes; None: not known, and then no reason to wait."""
-
-    memory_free: int | None = None
-    disk_free: int | None = None
+#: The program did what it was to do, whatever came of it.
+WORKED = frozenset({RunOutcome.SUCCEEDED, RunOutcome.SUSPENDED, RunOutcome.VERIFY_FAILED})
+#: Runs of a provider whose peaks are remembered; the largest of them counts.
+PEAKS_KEPT = 20
+#: A CLI has taken most of its memory this long after its start.
+WARM_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Watermarks:
     disk: int = 256 * _MIB
 
 
-def circuits_of(assignment: Assignment, provider: str) -> tuple[Circuit, ...]:
+def circuits_of(assignment: Assignment, provider: str) -> Circuits:
     """The circuits a run belongs to."""
     line = f"{assignment.agent_id}/{assignment.project_id}/{assignment.purpose.value}"
     return ("provider", provider), ("line", line)
@@ -50,7 +58,7 @@ class Gate:
     #: Learned peak memory by provider, in bytes.
     peaks: Mapping[str, int]
     #: Why a line of work of a provider rests; None when it does not.
-    resting: Callable[[tuple[Circuit, ...]], str | None]
+    resting: Callable[[Circuits], str | None]
     #: Circuits in which one run may try.
     trying: frozenset[Circuit] = frozenset()
     #: Providers of runs that have not had time to take their memory.
@@ -75,7 +83,9 @@ class Gate:
 
     def take(self, action: Action) -> None:
         """A run of this starts."""
-        self._tried.update(self.trying.intersection(circuits_of(action.assignment, action.provider)))
+        self._tried.update(
+            self.trying.intersection(circuits_of(action.assignment, action.provider))
+        )
         self._reserved += self._peak(action.provider)
         self.is_busy = True
 
@@ -101,13 +111,79 @@ class Gate:
         return self.peaks.get(provider, UNKNOWN_PEAK_BYTES)
 
 
-def providers_of_young(live: Mapping[str, tuple[Live, float]], now: float) -> tuple[str, ...]:
-    """The providers of runs that began less than `WARM_SECONDS` ago, by when each began."""
-    return tuple(run.provider for run, began in live.values() if now - began < WARM_SECONDS)
+class Admission:
+    """What the coordinator has learned of its machine and of its providers. Owned by the loop."""
+
+    def __init__(self, breakers: Breakers, marks: Watermarks, clock: Clock) -> None:
+        self._breakers = breakers
+        self._marks = marks
+        self._clock = clock
+        self._peaks: dict[str, deque[int]] = {}
+        self._began: dict[str, tuple[str, float]] = {}
+
+    def gate(self, machine: Machine, *, is_busy: bool) -> Gate:
+        """The gate for one plan."""
+        now = self._clock.monotonic()
+        young = [provider for provider, at in self._began.values() if now - at < WARM_SECONDS]
+        return Gate(
+            machine,
+            self._marks,
+            {provider: max(peaks) for provider, peaks in self._peaks.items()},
+            lambda circuits: self._breakers.closed_for(circuits, now),
+            self._breakers.trying(now),
+            tuple(young),
+            is_busy,
+        )
+
+    def started(self, record: RunRecord) -> None:
+        """A run is started now."""
+        self._began[record.run_id] = (record.provider, self._clock.monotonic())
+        self._breakers.started(record.run_id, circuits_of(record.assignment, record.provider))
+
+    def ended(self, record: RunRecord) -> None:
+        """A run is over, whatever came of it."""
+        self._began.pop(record.run_id, None)
+        if record.peak_rss:
+            known = self._peaks.setdefault(record.provider, deque(maxlen=PEAKS_KEPT))
+            known.append(record.peak_rss)
+        opened = self._breakers.ended(
+            record.run_id,
+            circuits_of(record.assignment, record.provider),
+            ending_of(record, self._breakers.policy.quick_seconds),
+            record.reason or record.exit_reason or f"exit code {record.exit_code}",
+            self._clock.monotonic(),
+        )
+        for scope, name in opened:
+            log_event(
+                logger,
+                logging.WARNING,
+                "loop.circuit_opened",
+                "it failed too often right after the start: nothing is started there for a while",
+                scope=scope,
+                name=name,
+                reason=record.reason,
+            )
+
+    def seconds_to_next(self) -> float | None:
+        """Seconds until something that rests may be tried; None when nothing rests."""
+        return self._breakers.seconds_to_next(self._clock.monotonic())
+
+    def shown(self) -> list[Mapping[str, Any]]:
+        """The circuits that are not closed, for people."""
+        return self._breakers.shown(self._clock.monotonic())
 
 
-#: A CLI has taken most of its memory by then.
-WARM_SECONDS = 60.0
+def ending_of(record: RunRecord, quick_seconds: float) -> Ending:
+    """What the end of a run says about its circuits."""
+    if record.outcome in WORKED or record.report:
+        return Ending.WORKED
+    if record.outcome != RunOutcome.FAILED or record.superseded:
+        return Ending.SILENT
+    if record.started_at is None or record.ended_at is None:
+        # a workspace that cannot be made says nothing of the program
+        return Ending.QUICK_FAILURE if record.reason == "spawn_failed" else Ending.SILENT
+    lasted = datetime.fromisoformat(record.ended_at) - datetime.fromisoformat(record.started_at)
+    return Ending.QUICK_FAILURE if lasted.total_seconds() < quick_seconds else Ending.WORKED
 
 
 def _mib(size: int) -> str:

@@ -2,18 +2,21 @@
 
 A circuit belongs to a provider or to a line of work. Quick failures in a row open it, and then nothing
 is started there for a while. Then one run may try: its good end closes the circuit, its quick failure
-opens it again for longer.
+opens it again for longer. One line of work alone never opens its provider's circuit: what is wrong may
+be its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 #: What a circuit belongs to: `("provider", name)` or `("line", "agent/project/purpose")`.
 Circuit: TypeAlias = tuple[str, str]
+#: The two a run belongs to: its provider's, and its line of work's.
+Circuits: TypeAlias = tuple[Circuit, Circuit]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class _State:
     #: The run that tries, once the rest is over.
     trial: str | None = None
     why: str = ""
+    #: The lines of work that failed.
+    lines: set[str] = field(default_factory=set[str])
 
 
 @dataclass
@@ -67,7 +72,7 @@ class Breakers:
     chance: Callable[[], float]
     _states: dict[Circuit, _State] = field(default_factory=dict[Circuit, _State])
 
-    def started(self, run_id: str, circuits: Iterable[Circuit]) -> None:
+    def started(self, run_id: str, circuits: Circuits) -> None:
         """A run was started: where a rest is over, it is the one that tries."""
         for circuit in circuits:
             state = self._states.get(circuit)
@@ -75,10 +80,11 @@ class Breakers:
                 state.trial = run_id
 
     def ended(
-        self, run_id: str, circuits: Iterable[Circuit], ending: Ending, why: str, now: float
+        self, run_id: str, circuits: Circuits, ending: Ending, why: str, now: float
     ) -> list[Circuit]:
         """A run is over; returns the circuits that this opened."""
         opened: list[Circuit] = []
+        line = circuits[1][1]
         for circuit in circuits:
             state = self._states.get(circuit)
             was_trial = state is not None and state.trial == run_id
@@ -87,26 +93,32 @@ class Breakers:
             elif ending is Ending.SILENT:
                 if state is not None and was_trial:
                     state.trial = None  # the next one tries
-            elif self._fail(circuit, why, now, was_trial=was_trial):
-                opened.append(circuit)
+            else:
+                state = self._states.setdefault(circuit, _State())
+                state.failures += 1
+                state.why = why
+                state.lines.add(line)
+                if self._opens(circuit, state, was_trial=was_trial):
+                    self._open(state, now)
+                    opened.append(circuit)
         return opened
 
-    def _fail(self, circuit: Circuit, why: str, now: float, *, was_trial: bool) -> bool:
-        state = self._states.setdefault(circuit, _State())
-        state.failures += 1
-        state.why = why
-        if state.until is not None and not was_trial:
-            return False  # one that was under way when it opened
-        if not was_trial and state.failures < self.policy.failures:
-            return False
+    def _opens(self, circuit: Circuit, state: _State, *, was_trial: bool) -> bool:
+        if was_trial:
+            return True
+        if state.until is not None:
+            return False  # this run was under way when it opened
+        lines = 2 if circuit[0] == "provider" else 1
+        return state.failures >= self.policy.failures and len(state.lines) >= lines
+
+    def _open(self, state: _State, now: float) -> None:
         rest = min(self.policy.first_seconds * 2**state.openings, self.policy.max_seconds)
         rest *= 1 + self.policy.spread * (2 * self.chance() - 1)
         state.until = now + min(rest, self.policy.max_seconds)
         state.openings += 1
         state.trial = None
-        return True
 
-    def closed_for(self, circuits: Iterable[Circuit], now: float) -> str | None:
+    def closed_for(self, circuits: Circuits, now: float) -> str | None:
         """Why nothing may be started here now; None when something may."""
         for circuit in circuits:
             state = self._states.get(circuit)

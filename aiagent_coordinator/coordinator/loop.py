@@ -15,8 +15,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aiagent_coordinator import failpoints
+from aiagent_coordinator.coordinator.admission import Admission
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.machine import look
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
 from aiagent_coordinator.coordinator.supervisor import Supervisor
 from aiagent_coordinator.errors import CoordinatorError
@@ -45,6 +47,7 @@ class Loop:
     supervisor: Supervisor
     link: ServerLink
     fitness: Fitness
+    admission: Admission
     limits: Limits
     polling_seconds: float
     _wake: anyio.Event = field(default_factory=anyio.Event)
@@ -54,6 +57,8 @@ class Loop:
     _starts: int = 0
     #: Agents that cannot be started here, with the reason; told to the server with each look.
     _unfit: dict[str, str] = field(default_factory=dict[str, str])
+    #: What waits and why, as the server is told with the next look.
+    _waits: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     _told: frozenset[tuple[Assignment, str]] = frozenset()
 
     def wake(self) -> None:
@@ -93,15 +98,23 @@ class Loop:
         await self.link.call("health_check", {})
         answer = await self.link.call(
             "list_agent_actions",
-            {"coordinator_id": self.supervisor.tenure.coordinator_id, "unfit": self._unfit},
+            {
+                "coordinator_id": self.supervisor.tenure.coordinator_id,
+                "unfit": self._unfit,
+                "waits": self._waits,
+                "circuits": list(self.admission.shown()),
+            },
         )
         self._version = int(answer.get("version", 0))
         actions = _actions(answer.get("actions", []))
         self._look_for_unfit(actions)
+        live = [run.as_live for run in self.supervisor.runs.values()]
+        machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
         decided = plan(
             actions,
-            [live.as_live for live in self.supervisor.runs.values()],
+            live,
             self.limits,
+            gate=self.admission.gate(machine, is_busy=any(run.holds_place for run in live)),
             resting={**self._rests(), **self._unfit_lines(actions)},
             last_started=self._last_started,
         )
@@ -148,6 +161,8 @@ class Loop:
     def _seconds_to_next(self) -> float:
         now = self.supervisor.context.clock.monotonic()
         ends = [rest.until - now for rest in self._resting.values()]
+        tried = self.admission.seconds_to_next()
+        ends += [] if tried is None else [tried]
         return max(0.0, min([self.polling_seconds, *ends]))
 
     def _tell_waits(self, decided: Plan) -> None:
@@ -164,6 +179,22 @@ class Loop:
                 project_id=assignment.project_id,
             )
         self._told = waits
+        self._note_waits(decided)
+
+    def _note_waits(self, decided: Plan) -> None:
+        """Keep what waits for the next look, which tells the server; news is told at once."""
+        before = {(each["agent_id"], each["project_id"]) for each in self._waits}
+        self._waits = [
+            {
+                "agent_id": wait.assignment.agent_id,
+                "project_id": wait.assignment.project_id,
+                "purpose": wait.assignment.purpose.value,
+                "reason": wait.reason,
+            }
+            for wait in decided.waits
+        ]
+        if before != {(each["agent_id"], each["project_id"]) for each in self._waits}:
+            self.wake()
 
 
 def _actions(items: list[dict[str, Any]]) -> list[Action]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiagent_coordinator.runs import Assignment
 
@@ -73,11 +74,24 @@ class Plan:
     waits: tuple[Wait, ...] = ()
 
 
+class Gate(Protocol):
+    """What else must let a start through; asked for each one, and told of each that is decided."""
+
+    def closed(self, action: Action) -> str | None:
+        """Why it may not start now, in words for people; None when it may."""
+        ...
+
+    def take(self, action: Action) -> None:
+        """It starts."""
+        ...
+
+
 def plan(
     actions: Sequence[Action],
     live: Sequence[Live],
     limits: Limits,
     *,
+    gate: Gate | None = None,
     resting: Mapping[Assignment, str] | None = None,
     last_started: Mapping[str, int] | None = None,
 ) -> Plan:
@@ -87,6 +101,7 @@ def plan(
         actions: What the server says, in its order.
         live: What runs now; a run keeps its slot until its result is in.
         limits: How many may hold a place.
+        gate: What the machine bears and what rests; changed by what is decided.
         resting: Lines of work that must not start now, each with the reason shown to people.
         last_started: When each project last got a start, as a counter; who waited longest is first.
 
@@ -106,7 +121,11 @@ def plan(
         for project_id in list(queues):
             action, wanted = queues[project_id][0]
             reason = (resting or {}).get(action.assignment) or places.full(action)
+            if reason is None and gate is not None and wanted > 0:
+                reason = gate.closed(action)
             if reason is None and wanted > 0:
+                if gate is not None:
+                    gate.take(action)
                 starts.append(Start(action, places.take(action)))
                 queues[project_id][0] = (action, wanted - 1)
                 continue

@@ -7,6 +7,7 @@ unless told otherwise.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,6 +19,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from aiagent_coordinator.clock import Clock, iso
 from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.coordinator.admission import Admission, Watermarks
+from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.link import ServerLink
@@ -30,7 +33,7 @@ from aiagent_coordinator.executors.base import Executor, HoldState
 from aiagent_coordinator.ids import new_id
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.context import Context, RunLimits
-from aiagent_coordinator.pipeline.run import Stage
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.runs import Assignment
@@ -59,6 +62,8 @@ class CoordinatorSettings:
     log_directory: Path | None = None
     #: Whether agents with approval `bypass` may be started without a sandbox.
     unsandboxed: bool = False
+    breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
+    watermarks: Watermarks = field(default_factory=Watermarks)
 
 
 class CoordinatorService:
@@ -146,7 +151,16 @@ class CoordinatorService:
         )
         self.supervisor = supervisor
         fitness = Fitness(self._catalog, self.settings.unsandboxed)
-        loop = Loop(supervisor, link, fitness, self.settings.limits, self.settings.polling_seconds)
+        breakers = Breakers(self.settings.breaker, random.SystemRandom().random)
+        admission = updates.admission = Admission(breakers, self.settings.watermarks, self._clock)
+        loop = Loop(
+            supervisor,
+            link,
+            fitness,
+            admission,
+            self.settings.limits,
+            self.settings.polling_seconds,
+        )
         self._loop = loop
         renewal = Renewal(supervisor, link)
         updates.loop, updates.renewal = loop, renewal
@@ -206,6 +220,7 @@ class _Updates:
         self._runs_uri = protocol.runs_uri(coordinator_id)
         self.loop: Loop | None = None
         self.renewal: Renewal | None = None
+        self.admission: Admission | None = None
 
     def received(self, uri: str) -> None:
         if uri == self._runs_uri and self.renewal is not None:
@@ -216,6 +231,14 @@ class _Updates:
     def changed(self) -> None:
         if self.loop is not None:
             self.loop.wake()
+
+    def started(self, record: RunRecord) -> None:
+        if self.admission is not None:
+            self.admission.started(record)
+
+    def ended(self, record: RunRecord) -> None:
+        if self.admission is not None:
+            self.admission.ended(record)
 
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:

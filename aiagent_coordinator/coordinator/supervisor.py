@@ -81,6 +81,14 @@ class Notices(Protocol):
         """A run moved on: places or slots may be free."""
         ...
 
+    def started(self, record: RunRecord) -> None:
+        """A run begins."""
+        ...
+
+    def ended(self, record: RunRecord) -> None:
+        """A run is over, or its intent came to nothing."""
+        ...
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         """The server had nothing for this line of work."""
         ...
@@ -133,6 +141,7 @@ class Supervisor:
         await self._save_all(records)
         failpoints.hit("intent.journaled")
         for record in records:
+            self._notices.started(record)
             self.adopt(record, tasks)
 
     async def _save_all(self, records: list[RunRecord]) -> None:
@@ -175,6 +184,7 @@ class Supervisor:
             live.record = moved
             self._notices.changed()
         self.runs.pop(live.record.run_id, None)
+        self._notices.ended(live.record)
         if not self.runs:
             self._emptied.set()
         self._notices.changed()

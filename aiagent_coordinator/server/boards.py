@@ -40,6 +40,7 @@ from aiagent_coordinator.server.tools import Context, Tool
 from aiagent_coordinator.store import effects
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
@@ -93,8 +94,8 @@ class Boards:
         self.bells = Bells()
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
-        #: Agents that each of them cannot start, with the reason it gave.
-        self.unfit: dict[str, Mapping[str, str]] = {}
+        #: What each of them said when it looked last.
+        self.told: dict[str, ListActions] = {}
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:

@@ -11,6 +11,7 @@ from aiagent_coordinator.runs import Run, RunPhase
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions
 from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import (
     TERMINAL,
@@ -34,14 +35,32 @@ class Around:
     coordinators: Mapping[str, datetime]
     now: datetime
     max_concurrent: int | None
-    #: What each coordinator cannot start: agent → reason.
-    unfit: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    #: What each coordinator said when it looked last.
+    told: Mapping[str, ListActions] = field(default_factory=dict[str, ListActions])
 
     def why_unfit(self, agent_id: str) -> str | None:
         """Why no coordinator that is there can start an agent; None when one can, or none is there."""
-        there = [one for one, at in self.coordinators.items() if self._is_there(at)]
-        reasons = [self.unfit.get(one, {}).get(agent_id) for one in there]
+        reasons = [(told.unfit or {}).get(agent_id) for told in self._those_there()]
         return reasons[0] if reasons and all(reasons) else None
+
+    def why_waiting(self, agent_id: str, project_id: str) -> str | None:
+        """Why no coordinator starts a line of work now; None when one would, or none is there."""
+        reasons: list[str | None] = []
+        for told in self._those_there():
+            mine = [
+                wait.reason
+                for wait in told.waits
+                if (wait.agent_id, wait.project_id) == (agent_id, project_id)
+            ]
+            reasons.append(mine[0] if mine else None)
+        return reasons[0] if reasons and all(reasons) else None
+
+    def _those_there(self) -> list[ListActions]:
+        return [
+            self.told.get(one, ListActions(one))
+            for one, at in self.coordinators.items()
+            if self._is_there(at)
+        ]
 
     @property
     def is_coordinated(self) -> bool:
@@ -68,6 +87,7 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
         *_place(unit, task, around),
         *_nobody(around),
         *_limits(unit, task, around),
+        *_at_coordinators(unit, task, around),
     ]
 
 
@@ -165,6 +185,23 @@ def _nobody(around: Around) -> Iterator[Json]:
     if not around.is_coordinated:
         known = f"; the last was heard {min(ages):.0f} s ago" if ages else ""
         yield _reason("no_coordinator", f"no coordinator is connected{known}", "start one")
+
+
+def _at_coordinators(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
+    """What only the coordinators know: what is resting, and what the machine has left."""
+    reasons = {
+        agent.id: around.why_waiting(agent.id, task.project_id)
+        for agent in _agents(unit, task)
+        if agent.enabled
+    }
+    if reasons and all(reasons.values()):
+        for agent_id, reason in reasons.items():
+            if reason and not reason.startswith(_TOLD_BY_US):
+                yield _reason("coordinator", f"{agent_id} is not started: {reason}")
+
+
+#: Reasons of a coordinator that the board finds by itself.
+_TOLD_BY_US = ("max_concurrent", "the run before", "unschedulable")
 
 
 def _limits(unit: Unit, task: Task, around: Around) -> Iterator[Json]:

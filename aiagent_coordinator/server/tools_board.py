@@ -172,7 +172,7 @@ async def explain_task(context: Context, arguments: OneTask) -> Json:
     """Say why a task does not run."""
     board = context.board
     around = explain.Around(
-        dict(board.coordinators), board.clock.now(), board.terms.max_concurrent, dict(board.unfit)
+        dict(board.coordinators), board.clock.now(), board.terms.max_concurrent, dict(board.told)
     )
 
     def work(unit: Unit) -> Json:

@@ -83,8 +83,8 @@ async def list_active_projects_with_agents(context: Context, arguments: ListActi
 
 async def list_agent_actions(context: Context, arguments: requests.ListActions) -> Json:
     """Say what should start, hold and stop, for all assignments at once."""
-    if arguments.unfit is not None and arguments.coordinator_id in context.board.coordinators:
-        context.board.unfit[arguments.coordinator_id] = arguments.unfit
+    if arguments.coordinator_id in context.board.coordinators:
+        context.board.told[arguments.coordinator_id] = arguments
     return await context.board.snapshot.get()
 
 

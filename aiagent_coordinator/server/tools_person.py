@@ -289,6 +289,16 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
         "coordinators": [
             {"id": known, "last_seen": iso(at)} for known, at in board.coordinators.items()
         ],
+        "circuits": [
+            {"coordinator": known, **rows.plain(circuit)}
+            for known, told in board.told.items()
+            for circuit in told.circuits
+        ],
+        "waits": [
+            {"coordinator": known, **rows.plain(wait)}
+            for known, told in board.told.items()
+            for wait in told.waits
+        ],
         **await board.store.read(work),
     }
 

@@ -20,6 +20,33 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class LineWait:
+    """A line of work that has something to do and waits at its coordinator, and why."""
+
+    agent_id: str
+    project_id: str
+    reason: str
+    purpose: Purpose = Purpose.TASK
+
+
+@dataclass(frozen=True)
+class OpenCircuit:
+    """What a coordinator leaves alone because it failed again and again at once."""
+
+    #: `provider` or `line`.
+    scope: str
+    name: str
+    #: `open`, or `half-open` while one run tries.
+    state: str
+    #: Quick failures in a row.
+    failures: int
+    #: Left of the rest.
+    seconds: float
+    #: Of the last failure.
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class ListActions:
     """Arguments of `list_agent_actions`."""
 
@@ -27,6 +54,9 @@ class ListActions:
     root_agent_id: str | None = None
     #: Agents that this coordinator cannot start, each with the reason; None: not told.
     unfit: dict[str, str] | None = None
+    #: What waited at this coordinator when it last looked.
+    waits: tuple[LineWait, ...] = ()
+    circuits: tuple[OpenCircuit, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers, End
 PROVIDER = ("provider", "codex")
 LINE = ("line", "ann/garden/task")
 BOTH = (PROVIDER, LINE)
+OTHER = (PROVIDER, ("line", "bob/garden/task"))
 POLICY = BreakerPolicy(failures=3, first_seconds=60, max_seconds=200, spread=0)
 
 
@@ -34,12 +35,26 @@ def test_quick_failures_in_a_row_open_the_circuit_and_the_reason_says_why():
     these = breakers()
     fail(these, 3)
     reason = these.closed_for(BOTH, 10)
-    assert reason == "provider codex failed 3 times in a row (exit code 1): rests for 50 s"
+    assert reason == "agent ann failed 3 times in a row (exit code 1): rests for 50 s"
     assert these.seconds_to_next(10) == 50
-    assert [(each["scope"], each["state"]) for each in these.shown(10)] == [
-        ("line", "open"),
-        ("provider", "open"),
-    ]
+    assert [(each["scope"], each["state"]) for each in these.shown(10)] == [("line", "open")]
+
+
+def test_one_line_of_work_alone_never_opens_its_providers_circuit():
+    these = breakers()
+    fail(these, 20)
+    assert these.closed_for(OTHER, 0) is None
+
+
+def test_failures_of_two_lines_open_their_providers_circuit_for_all():
+    these = breakers()
+    fail(these, 2)
+    these.ended("run_o", OTHER, Ending.QUICK_FAILURE, "exit code 2", 0)
+    third = (PROVIDER, ("line", "cem/garden/task"))
+    assert (
+        these.closed_for(third, 0)
+        == "provider codex failed 3 times in a row (exit code 2): rests for 60 s"
+    )
 
 
 def test_a_good_end_in_between_starts_the_count_again():
@@ -62,14 +77,14 @@ def test_a_run_that_was_stopped_or_lost_counts_neither_way():
 def test_other_circuits_stay_closed():
     these = breakers()
     fail(these, 3)
-    assert these.closed_for([("provider", "claude")], 0) is None
+    assert these.closed_for((("provider", "claude"), ("line", "ann/house/task")), 0) is None
 
 
 def test_after_the_rest_one_run_tries_and_the_others_wait_for_it():
     these = breakers()
     fail(these, 3)
     assert these.closed_for(BOTH, 60) is None
-    assert these.trying(60) == frozenset(BOTH)
+    assert these.trying(60) == frozenset([LINE])
     these.started("run_t", BOTH)
     assert these.trying(60) == frozenset()
     assert "run run_t tries" in (these.closed_for(BOTH, 61) or "")
@@ -92,7 +107,7 @@ def test_each_failed_trial_doubles_the_rest_up_to_the_longest():
     for rest in (120, 200, 200):
         these.started("run_t", BOTH)
         opened = these.ended("run_t", BOTH, Ending.QUICK_FAILURE, "exit code 1", now)
-        assert opened == list(BOTH)
+        assert opened == [LINE]
         assert these.seconds_to_next(now) == rest
         now += rest
 
@@ -103,7 +118,7 @@ def test_a_trial_that_was_stopped_leaves_the_trial_to_the_next():
     these.started("run_t", BOTH)
     these.ended("run_t", BOTH, Ending.SILENT, "stopped", 61)
     assert these.closed_for(BOTH, 61) is None
-    assert these.trying(61) == frozenset(BOTH)
+    assert these.trying(61) == frozenset([LINE])
 
 
 def test_runs_that_were_under_way_when_it_opened_do_not_prolong_the_rest():
