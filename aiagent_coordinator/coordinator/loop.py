@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,7 +21,7 @@ from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.machine import look
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
 from aiagent_coordinator.coordinator.supervisor import Supervisor
-from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.errors import CoordinatorError, ProtocolError
 from aiagent_coordinator.runs import Assignment, Purpose
 from aiagent_coordinator.telemetry import log_event
 
@@ -105,8 +105,9 @@ class Loop:
                 "circuits": list(self.admission.shown()),
             },
         )
-        self._version = int(answer.get("version", 0))
-        actions = _actions(answer.get("actions", []))
+        version = answer.get("version")
+        self._version = version if isinstance(version, int) else 0
+        actions = _actions(answer.get("actions"))
         self._look_for_unfit(actions)
         live = [run.as_live for run in self.supervisor.runs.values()]
         machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
@@ -197,10 +198,16 @@ class Loop:
             self.wake()
 
 
-def _actions(items: list[dict[str, Any]]) -> list[Action]:
-    """Read the server's answer; an entry that makes no sense is skipped and said."""
+def _actions(items: object) -> list[Action]:
+    """Read the server's answer; an entry that makes no sense is skipped and said.
+
+    Raises:
+        ProtocolError: there is no list at all.
+    """
+    if not isinstance(items, list):
+        raise ProtocolError("the server answered list_agent_actions without a list of actions")
     actions: list[Action] = []
-    for item in items:
+    for item in cast("list[dict[str, Any]]", items):
         try:
             actions.append(
                 Action(
