@@ -485,6 +485,9 @@ class Shim:
             self.ticks.write(self.ticks.measure())
         reason = {None: None, "T": "stopped", "K": "killed"}[self.stop]
         self.write_record(reason, None, status, usage)
+        if self.stop == "T" and not self.tree.is_gone:
+            # what it started in the moment of our TERM has not heard it
+            self.ask_to_end()
         if self.kill_at is None and self.kills_leftovers:
             self.kill_at = time.monotonic() + LEFTOVER_SECONDS
             if not self.tree.is_gone:

@@ -18,14 +18,6 @@ from support.repo import git
 REPORT: dict[str, Any] = {"report": {"result": "success", "summary": "done"}}
 
 
-def running(home: House, task_id: str) -> dict[str, Any]:
-    """The run of a task, once its CLI runs."""
-    return until(
-        "a run runs",
-        lambda: next((r for r in home.runs(task_id) if r["phase"] == "running"), None),
-    )
-
-
 def ended(home: House, task_id: str) -> dict[str, Any]:
     """The only run of a task, once it is over."""
     return until(
@@ -98,8 +90,10 @@ def test_a_stop_reaches_every_agent_at_the_limit_and_delays_nobody(short_dir: Pa
         forever = script({"ignore_term": True}, HOLD)
         stubborn = home.add("Ignore it", forever, agent="stubborn")["id"]
         willing = home.add("Obey", script(HOLD), agent="willing")["id"]
-        running(home, stubborn)
-        running(home, willing)
+        for task in (stubborn, willing):
+            until(
+                "it holds", lambda task=task: "* run" in home.run("logs", task, check=False).stdout
+            )
         later = home.add("Wait for a place", script(REPORT), agent="next")["id"]
         assert "max_concurrent is reached (2/2)" in home.run("explain", later).stdout
         home.run("task", "cancel", stubborn)

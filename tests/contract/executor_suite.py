@@ -236,6 +236,22 @@ async def test_stop_asks_first_and_keeps_the_exit_code(executor: Executor, bench
     assert (record.exit_code, record.reason, record.stop) == (5, "stopped", "T")
 
 
+async def test_what_is_started_in_the_moment_of_a_stop_does_not_wait_for_the_grace(
+    executor: Executor, bench: Bench
+):
+    """It has not heard the first TERM; it hears another when the command itself is gone."""
+    mark = bench.root / "mark"
+    late = f"trap 'sleep 600 & exit 0' TERM; echo $$ >> {mark}; while :; do sleep 0.05; done"
+    spec = replace(bench.fake(grace_seconds=600), argv=("/bin/sh", "-c", late))
+    directory = await start(executor, bench, spec)
+    await eventually(bench.marks)
+    assert await executor.signal(directory, "T")
+    with anyio.fail_after(20):
+        record = (await executor.wait(directory)).record
+    assert record is not None
+    assert (record.exit_code, record.reason) == (0, "stopped")
+
+
 async def test_a_command_that_ignores_term_is_gone_after_the_grace(
     executor: Executor, bench: Bench
 ):
