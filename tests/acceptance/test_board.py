@@ -122,7 +122,11 @@ def test_a_project_with_a_hundred_tasks_does_not_starve_one_with_a_single_task(s
     with house(short_dir, max_concurrent=1) as home:
         make_repo(short_dir / "small")
         small = {"id": "small", "path": str(short_dir / "small"), "agents": ["worker"]}
-        home.write(projects=[*home.settings["projects"], small])
+        # with slots to spare nothing but fairness lets the other project in
+        home.write(
+            agents={"worker": {"provider": "rehearsal", "max_concurrent": 3}},
+            projects=[*home.settings["projects"], small],
+        )
         home.ready("serve")
         with person(home) as client:
             for number in range(100):
