@@ -7,22 +7,17 @@ socket as everybody else.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import secrets
 import signal
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 
-from aiagent_coordinator import __version__
-from aiagent_coordinator.clock import SystemClock, iso
+from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
@@ -31,38 +26,20 @@ from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.service import CoordinatorService, CoordinatorSettings
 from aiagent_coordinator.errors import EXIT_CODES, ConfigError, CoordinatorError
 from aiagent_coordinator.executors.local import LocalExecutor
-from aiagent_coordinator.paths import StateDir, make_private, runtime_dir
+from aiagent_coordinator.house import BOTH, House, enter
 from aiagent_coordinator.pipeline.context import RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
-from aiagent_coordinator.redaction import Masker
-from aiagent_coordinator.tasks import AskPolicy, WorkspaceKind
+from aiagent_coordinator.serving import declare, serving
+from aiagent_coordinator.tasks import WorkspaceKind
 from aiagent_coordinator.telemetry import LogFormat, configure, log_event, set_level
-from aiagent_coordinator.wire import lockfile
 
 if TYPE_CHECKING:
     from aiagent_coordinator.store.engine import Store
 
 logger = logging.getLogger(__name__)
 
-BOTH = frozenset({"server", "coordinator"})
-#: Raised when the layout of the state directory changes.
-STATE_VERSION = 1
 #: A second Ctrl-C within this time ends the agents too.
 SECOND_INTERRUPT_SECONDS = 5.0
-#: How often a draining process looks whether its last run is over.
-DRAIN_POLL_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class House:
-    """What one life works with: settings, places and keys."""
-
-    loaded: Loaded
-    state: StateDir
-    socket: Path
-    coordinator_token: str
-    operator_key: str
-    masker: Masker
 
 
 def run_daemon(
@@ -86,20 +63,6 @@ def run_daemon(
     level = loaded.settings.log_level
     with locks, configure(log_format, level, mask=house.masker.mask_text):
         return anyio.run(_Life(house, roles, origin).run)
-
-
-def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
-    """Take the state directory for ourselves and read its keys."""
-    state = loaded.state_dir
-    socket_path = loaded.socket
-    state.create()
-    _check_version(state)
-    with ExitStack() as stack:
-        stack.enter_context(_locks(state, roles, socket_path))
-        token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
-        masker = Masker((token, operator_key))
-        house = House(loaded, state, socket_path, token, operator_key, masker)
-        return house, stack.pop_all()
 
 
 class _Life:
@@ -166,7 +129,7 @@ class _Life:
                 if isinstance(found, ConfigError):
                     raise found
                 if store is not None:
-                    await _declare(store, found)
+                    await declare(store, found)
             except CoordinatorError as error:
                 log_event(
                     logger,
@@ -237,8 +200,7 @@ class _Life:
                 running=coordinator.running,
                 mode="drain",
             )
-            while coordinator.running:  # noqa: ASYNC110 - runs end one by one, and seconds are early enough
-                await anyio.sleep(DRAIN_POLL_SECONDS)
+            await coordinator.wait_idle()
         self._begin_end(agents=False)
 
     def _begin_end(self, *, agents: bool) -> None:
@@ -285,92 +247,6 @@ def make_service(house: House) -> CoordinatorService:
     )
 
 
-@asynccontextmanager
-async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
-    """Bind, open the store, serve; the pointer files stand while the socket answers."""
-    from aiagent_coordinator.server.sockets import bind_socket
-
-    if house.socket.parent == runtime_dir():
-        make_private(house.socket.parent)
-    listener = bind_socket(house.socket)
-    try:
-        # The socket is bound and holds who comes; what is slow to import comes in a thread.
-        await anyio.to_thread.run_sync(_import_server)
-        from aiagent_coordinator.server.app import Server, ServerSettings
-        from aiagent_coordinator.store.engine import open_store
-        from aiagent_coordinator.store.sqlite import sqlite_url
-
-        async with open_store(sqlite_url(house.state.store), clock=SystemClock()) as store:
-            await _declare(store, house.loaded)
-            server = Server(
-                store,
-                ServerSettings(
-                    operator_key=house.operator_key,
-                    coordinator_key=house.coordinator_token,
-                    retry=house.loaded.settings.retry.policy(),
-                    ask=_ask_policy(house.loaded),
-                    max_concurrent=house.loaded.settings.max_concurrent,
-                    unsandboxed=house.loaded.settings.i_understand_unsandboxed,
-                ),
-                clock=SystemClock(),
-            )
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(server.run, listener)
-                with _pointers(house):
-                    log_event(
-                        logger,
-                        logging.INFO,
-                        "daemon.ready",
-                        "ready",
-                        socket=str(house.socket),
-                        state_dir=str(house.state.root),
-                        roles=sorted(roles),
-                    )
-                    yield store
-                tasks.cancel_scope.cancel()
-    finally:
-        listener.close()
-
-
-def _import_server() -> None:
-    import_module("aiagent_coordinator.server.app")
-    import_module("aiagent_coordinator.store.engine")
-
-
-async def _declare(store: Store, loaded: Loaded) -> None:
-    """Tell the board what the configuration declares; what vanished starts nothing new."""
-    from aiagent_coordinator.store import projects
-    from aiagent_coordinator.store.unit import Unit
-
-    settings = loaded.settings
-    pairs = {
-        (agent_id, project.id)
-        for project in settings.projects
-        for agent_id in settings.agents_of(project)
-    }
-
-    def unit(unit: Unit) -> None:
-        for agent_id, agent in settings.agents.items():
-            projects.declare_agent(unit, agent.agent(agent_id))
-        for project in settings.projects:
-            projects.declare_project(unit, project.project())
-        projects.keep_only(
-            unit,
-            project_ids=[project.id for project in settings.projects],
-            agent_ids=list(settings.agents),
-            pairs=pairs,
-        )
-        for agent_id, project_id in sorted(pairs):
-            projects.assign(unit, agent_id, project_id)
-
-    await store.write(unit)
-
-
-def _ask_policy(loaded: Loaded) -> AskPolicy:
-    ask = loaded.settings.ask
-    return AskPolicy(ask.hold_seconds, ask.max_per_task, ask.timeout)
-
-
 def _limits(loaded: Loaded) -> Limits:
     settings = loaded.settings
     per_project: dict[str, int] = {}
@@ -385,98 +261,6 @@ def _limits(loaded: Loaded) -> Limits:
         per_agent={name: agent.max_concurrent for name, agent in settings.agents.items()},
         per_project=per_project,
     )
-
-
-@contextmanager
-def _locks(state: StateDir, roles: frozenset[str], socket_path: Path) -> Generator[None]:
-    """Hold the state directory for the roles of this process."""
-    files = {"server": state.server_lock, "coordinator": state.coordinator_lock}
-    held: list[int] = []
-    try:
-        for role in sorted(roles):
-            descriptor = lockfile.take(
-                str(files[role]),
-                role=role,
-                version=__version__,
-                socket=str(socket_path),
-                started_at=iso(SystemClock().now()),
-            )
-            held.append(descriptor)
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-
-
-@contextmanager
-def _pointers(house: House) -> Generator[None]:
-    """Tell quick commands where the server is, in both places they look."""
-    note = json.dumps(
-        {
-            "socket": str(house.socket),
-            "pid": os.getpid(),
-            "state_dir": str(house.state.root),
-            "version": __version__,
-        }
-    )
-    files = house.loaded.pointer_files
-    for file in files:
-        make_private(file.parent)
-        draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        draft.write_text(note + "\n", encoding="utf-8")
-        draft.rename(file)
-    try:
-        yield
-    finally:
-        for file in files:
-            # A later server may have written its own by now.
-            if _names_us(file):
-                file.unlink(missing_ok=True)
-
-
-def _names_us(file: Path) -> bool:
-    try:
-        return json.loads(file.read_text(encoding="utf-8")).get("pid") == os.getpid()
-    except (OSError, ValueError):
-        return False
-
-
-def _check_version(state: StateDir) -> None:
-    """Refuse a state directory that another version laid out.
-
-    Raises:
-        ConfigError: it is not ours to use; nothing was changed.
-    """
-    try:
-        found = state.version_file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        state.version_file.write_text(f"{STATE_VERSION}\n", encoding="ascii")
-        return
-    if found != str(STATE_VERSION):
-        raise ConfigError(
-            f"{state.root} has layout {found!r}, this program knows {STATE_VERSION}",
-            hint="use the program that made it, or another state_dir",
-        )
-
-
-def _coordinator_token(loaded: Loaded, state: StateDir) -> str:
-    """What a coordinator shows: as configured, else the state directory's own key."""
-    configured = loaded.settings.coordinator_token
-    return configured.get_secret_value() if configured else _key(state.coordinator_key)
-
-
-def _key(path: Path) -> str:
-    """Read a key of the state directory, made at first start, readable by the owner alone."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        key = secrets.token_hex(32)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(key + "\n")
-        draft.rename(path)
-        return key
 
 
 def _first(errors: BaseExceptionGroup[CoordinatorError]) -> CoordinatorError:

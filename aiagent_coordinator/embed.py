@@ -16,10 +16,12 @@ from typing import Any
 
 import anyio
 
-from aiagent_coordinator import daemon
 from aiagent_coordinator.config import load_settings
 from aiagent_coordinator.coordinator.client import Client, connect
 from aiagent_coordinator.coordinator.journal import open_journal
+from aiagent_coordinator.daemon import make_service
+from aiagent_coordinator.house import BOTH, enter
+from aiagent_coordinator.serving import serving
 from aiagent_coordinator.tasks import TERMINAL
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, hello_person
 
@@ -96,12 +98,12 @@ async def coordinator(
     Raises:
         CoordinatorError: it cannot begin, or another process holds the state directory.
     """
-    house, locks = daemon.enter(load_settings(config_file, overrides=overrides), daemon.BOTH)
+    house, locks = enter(load_settings(config_file, overrides=overrides), BOTH)
     news = _News()
     hello = hello_person(house.operator_key)
     with locks:
-        async with open_journal(house.state.journal) as journal, daemon.serving(house, daemon.BOTH):
-            service = daemon.make_service(house)
+        async with open_journal(house.state.journal) as journal, serving(house, BOTH):
+            service = make_service(house)
             async with anyio.create_task_group() as tasks:
                 await tasks.start(service.run, journal)
                 try:

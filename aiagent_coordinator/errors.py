@@ -136,12 +136,6 @@ class SpawnError(ExecutorError):
     """The process could not be started."""
 
 
-class PipelineError(CoordinatorError):
-    """A stage of the run failed."""
-
-    code = "IMPLEMENTATION"
-
-
 class ServerError(CoordinatorError):
     """The server did not do what was asked."""
 

@@ -62,6 +62,7 @@ LOG_EVENTS: dict[str, str] = {
     "run.start": "The CLI was started; data: provider, branch.",
     "run.exit": "The CLI is gone; data: exit_code, signal.",
     "run.stage": "A stage of the run ended; data: stage, seconds.",
+    "run.cleaned": "What the checks left in the worktree was taken away; data: files.",
     "run.end": "The run is over; data: outcome, reason, commit.",
     "run.adopted": "A run of an earlier life was found alive and taken on.",
     "run.lost": "A run ended without a record.",

@@ -15,6 +15,8 @@ MASK = "[masked]"
 _MASK_BYTES = MASK.encode()
 #: Shorter values are ordinary words; masking them would garble every log.
 MIN_SECRET_CHARS = 6
+#: To be read before a window that is masked and then cut: half a secret would not be known as one.
+OVERLAP_BYTES = 4096
 
 # A token of a known shape: how it begins (a bounded number of bytes), where it may begin.
 # `sk-` needs a border before it, or the end of `task-` would begin a secret; `\n` and `\t` as two

@@ -24,7 +24,7 @@ from aiagent_coordinator.store.requests import (
     ResultReport,
     StartedReport,
 )
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project
 

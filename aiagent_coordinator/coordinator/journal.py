@@ -236,11 +236,6 @@ def live_records(connection: sqlite3.Connection) -> list[RunRecord]:
     return [RunRecord.from_json(row[0]) for row in rows.fetchall()]
 
 
-def known_runs(connection: sqlite3.Connection) -> set[str]:
-    """The ids of all runs the journal knows, done or not."""
-    return {row[0] for row in connection.execute("SELECT run_id FROM run").fetchall()}
-
-
 def enqueue_report(
     connection: sqlite3.Connection, run_id: str, seq: int, tool: str, arguments: str
 ) -> tuple[str, str | None]:

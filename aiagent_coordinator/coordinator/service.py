@@ -118,6 +118,11 @@ class CoordinatorService:
         """How many runs are in hand."""
         return len(self.supervisor.runs) if self.supervisor else 0
 
+    async def wait_idle(self) -> None:
+        """Return when no run is in hand."""
+        if self.supervisor is not None:
+            await self.supervisor.wait_empty()
+
     async def run(
         self, journal: Journal, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:

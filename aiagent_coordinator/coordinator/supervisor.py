@@ -156,6 +156,9 @@ class Supervisor:
     def adopt(self, record: RunRecord, tasks: TaskGroup) -> None:
         """Drive a run on from where its record stands."""
         live = LiveRun(record)
+        if not self.runs:
+            # one event for all who wait: it is made anew only when nobody can be waiting
+            self._emptied = anyio.Event()
         self.runs[record.run_id] = live
         if record.stop_reason:
             live.control.stop(record.stop_reason)
@@ -164,7 +167,6 @@ class Supervisor:
     async def wait_empty(self) -> None:
         """Return when no run is in hand."""
         while self.runs:
-            self._emptied = anyio.Event()
             await self._emptied.wait()
 
     async def _drive(self, live: LiveRun) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: Enough for the last error of any CLI with what led to it.
-TAIL_BYTES = 64 * 1024
 
-
-def read_tail(path: Path, size_bytes: int = TAIL_BYTES) -> bytes:
+def read_tail(path: Path, size_bytes: int) -> bytes:
     """Return the last bytes of a file; nothing when it cannot be read."""
     try:
         with path.open("rb") as file:

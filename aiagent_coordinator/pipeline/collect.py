@@ -12,6 +12,7 @@ import anyio
 
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
+from aiagent_coordinator.logs.tail import read_tail
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
 from aiagent_coordinator.pipeline.handoff import build as build_handoff
@@ -19,7 +20,7 @@ from aiagent_coordinator.pipeline.outcome import decide
 from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.summary import summarize
-from aiagent_coordinator.providers.diagnosis import Diagnosis, diagnose
+from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
 from aiagent_coordinator.providers.transcript import session_id
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
@@ -27,8 +28,8 @@ from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
-#: How much of the end of each stream is looked at for an explanation.
-TAIL_BYTES = 64 * 1024
+#: Of the output's beginning, where programs say which session it is.
+HEAD_BYTES = 64 * 1024
 #: Outcomes after which another attempt should know what this one did.
 _HANDED_ON = frozenset(
     {RunOutcome.FAILED, RunOutcome.VERIFY_FAILED, RunOutcome.LOST, RunOutcome.STOPPED}
@@ -49,8 +50,8 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
             definition,
             record.exit_code,
             record.signal,
-            _tail(folder / "err"),
-            _tail(folder / "out"),
+            read_tail(folder / "err", WINDOW_BYTES),
+            read_tail(folder / "out", WINDOW_BYTES),
             masker=context.masker,
         )
     record = record.at(Stage.COLLECT, provider_session_id=_session_id(record, context))
@@ -86,7 +87,7 @@ def _session_id(record: RunRecord, context: Context) -> str | None:
 def _summary(record: RunRecord, context: Context) -> dict[str, Any]:
     """The run's diagnostics, kept in its folder too."""
     folder = context.state.run(record.run_id)
-    tail = _tail(folder / "out") or _tail(folder / "err")
+    tail = read_tail(folder / "out", WINDOW_BYTES) or read_tail(folder / "err", WINDOW_BYTES)
     summary = summarize(
         record,
         out_bytes=_size(folder / "out"),
@@ -170,20 +171,10 @@ def _write_log(record: RunRecord, context: Context) -> None:
         )
 
 
-def _tail(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL_BYTES))
-            return file.read(TAIL_BYTES)
-    except OSError:
-        return b""
-
-
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(TAIL_BYTES)
+            return file.read(HEAD_BYTES)
     except OSError:
         return b""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +11,20 @@ import anyio
 
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.executors.base import ExitRecord, Hold, HoldState, LaunchSpec
+from aiagent_coordinator.logs.tail import read_tail
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launching import check_env
 from aiagent_coordinator.pipeline.outcome import claims_success
 from aiagent_coordinator.pipeline.prepare import checks_of
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.seal import prepared_of
+from aiagent_coordinator.redaction import OVERLAP_BYTES
 from aiagent_coordinator.tasks import Check, WorkspaceKind
+from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.workspaces import get_workspace
 from aiagent_coordinator.workspaces.base import Sealed
+
+logger = logging.getLogger(__name__)
 
 #: What is kept of a check's output: enough to see the failing assertion.
 TAIL_BYTES = 1200
@@ -115,16 +121,12 @@ def _seconds(found: ExitRecord) -> float:
 
 
 def _tail(folder: Path, context: Context) -> str:
+    """The end of both streams, masked before it is cut: half a secret would not be known as one."""
     parts: list[str] = []
     for name in ("out", "err"):
-        try:
-            with (folder / name).open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - TAIL_BYTES))
-                parts.append(file.read().decode("utf-8", "replace").strip())
-        except OSError:
-            continue
-    return context.masker.mask_text("\n".join(part for part in parts if part))[-TAIL_BYTES:]
+        data = context.masker.mask_bytes(read_tail(folder / name, TAIL_BYTES + OVERLAP_BYTES))
+        parts.append(data[-TAIL_BYTES:].decode("utf-8", "replace").strip())
+    return "\n".join(part for part in parts if part)[-TAIL_BYTES:]
 
 
 async def _clean(record: RunRecord) -> RunRecord:
@@ -140,4 +142,14 @@ async def _clean(record: RunRecord) -> RunRecord:
         same = await workspace.verify_unchanged(prepared, sealed)
         return record.at(Stage.VERIFY, tree_changed_by_checks=not same)
     removed = await workspace.clean_after_checks(prepared, sealed)
-    return record.at(Stage.VERIFY, left_by_checks=removed)
+    if removed:
+        log_event(
+            logger,
+            logging.INFO,
+            "run.cleaned",
+            "what the checks left was taken away",
+            run_id=record.run_id,
+            task_id=record.task["id"],
+            files=removed,
+        )
+    return record

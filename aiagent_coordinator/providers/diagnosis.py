@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aiagent_coordinator.providers.shape import Definition, ErrorRule
 from aiagent_coordinator.providers.transcript import error_texts
-from aiagent_coordinator.redaction import Masker, printable
+from aiagent_coordinator.redaction import OVERLAP_BYTES, Masker, printable
 
 #: How much of the end of each stream is looked at.
 TAIL_BYTES = 64 * 1024
@@ -18,7 +18,8 @@ MAX_LINE_CHARS = 1000
 MAX_TEXT_CHARS = 2000
 #: Lines told when none looks like an error.
 LAST_LINES = 10
-_MASK_OVERLAP_BYTES = 4096
+#: What is wanted of a stream's end, so that it can be masked as a whole.
+WINDOW_BYTES = TAIL_BYTES + OVERLAP_BYTES
 
 _ERROR_WORDS = (
     *("error:", "[api error:", "fatal:", "panic:", "exception:", "traceback (", "quota"),
@@ -85,9 +86,7 @@ def diagnose(
 
 
 def _lines(tail: bytes, masker: Masker) -> list[str]:
-    # masked with some more before it: a secret cut in two by the window would not be known again
-    window = tail[-TAIL_BYTES - _MASK_OVERLAP_BYTES :]
-    text = masker.mask_bytes(window).decode("utf-8", "replace")[-TAIL_BYTES:]
+    text = masker.mask_bytes(tail[-WINDOW_BYTES:]).decode("utf-8", "replace")[-TAIL_BYTES:]
     lines = (printable(line[:MAX_LINE_CHARS]).strip() for line in text.splitlines())
     return [line for line in lines if line]
 

@@ -17,7 +17,7 @@ from aiagent_coordinator.events import Event
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.database import Pending, translate
 from aiagent_coordinator.store.revision import CREATE_VERSION_TABLE, STAMP
-from aiagent_coordinator.store.sqlite_file import prepare_file
+from aiagent_coordinator.store.sqlite_file import prepare_file, sqlite_url
 from aiagent_coordinator.store.unit import Moment, Unit, write_events
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _engine(path: Path, begin: str, *, read_only: bool) -> Engine:
         else {"poolclass": StaticPool}
     )
     engine = create_engine(
-        f"sqlite:///{path}",
+        sqlite_url(path),
         connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS},
         **pool,
     )
@@ -173,8 +173,3 @@ def _create(path: Path) -> None:
             conn.exec_driver_sql(STAMP)
     finally:
         engine.dispose()
-
-
-def sqlite_url(path: Path) -> str:
-    """The address of a file."""
-    return f"sqlite:///{path}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from sqlalchemy import URL
+
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.errors import MigrationError, StoreError
 from aiagent_coordinator.store.migrate import upgrade_in_child
@@ -30,6 +32,11 @@ class Upgrade:
 
 
 OURS = Upgrade(REVISIONS, upgrade_in_child)
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a file, whatever its name is made of."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def prepare_file(path: Path, clock: Clock, upgrade: Upgrade = OURS) -> bool:
@@ -55,7 +62,7 @@ def prepare_file(path: Path, clock: Clock, upgrade: Upgrade = OURS) -> bool:
         )
     if found != head:
         back_up(path, found, clock)
-        upgrade.run(f"sqlite:///{path}")
+        upgrade.run(sqlite_url(path))
     return False
 
 

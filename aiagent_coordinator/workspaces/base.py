@@ -165,7 +165,3 @@ class Workspace(Protocol):
     async def verify_unchanged(self, prepared: Prepared, sealed: Sealed) -> bool:
         """Whether the folder still holds exactly the sealed commit; False when there is none."""
         ...
-
-    async def release(self, prepared: Prepared) -> None:
-        """Let go of the folder at the end of a run; work stays where it is."""
-        ...

@@ -56,9 +56,6 @@ class DirectoryWorkspace:
         """Whether the folder still holds the snapshot; False without one."""
         return await in_thread(is_unchanged, prepared, sealed)
 
-    async def release(self, prepared: Prepared) -> None:
-        """Nothing to do: the folder is the user's."""
-
 
 def _prepare(project: Project, task_id: str, state: StateDir) -> Prepared:
     path = project_folder(project)

@@ -57,9 +57,6 @@ class WorktreeWorkspace:
         """Whether the worktree holds the sealed commit; see `Workspace.verify_unchanged`."""
         return await in_thread(is_unchanged, prepared, sealed)
 
-    async def release(self, prepared: Prepared) -> None:
-        """Nothing to do: the worktree stays for the next attempt and for people."""
-
 
 async def remove_worktree(prepared: Prepared) -> None:
     """Remove a worktree whose work is all on its branch; the branch stays. Ignored files go.

@@ -23,6 +23,7 @@ from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import open_store
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
 from support.house import COORDINATOR, PATIENCE_SECONDS, House, house
 from support.relay import relay
@@ -199,7 +200,7 @@ async def _fill(home: House) -> None:
             ],
         )
 
-    async with open_store(f"sqlite:///{home.state / 'store.db'}", clock=SystemClock()) as store:
+    async with open_store(sqlite_url(home.state / "store.db"), clock=SystemClock()) as store:
         await store.write(unit)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from aiagent_coordinator import failpoints
 from aiagent_coordinator.errors import UnauthorizedError
 from aiagent_coordinator.wire.client import BlockingClient
 from aiagent_coordinator.wire.protocol import hello_run
-from support.house import HOLD, House, house, living, script, until
+from support.house import HOLD, PATIENCE_SECONDS, House, house, living, script, until
 from support.repo import git
 
 REPORT = {"report": {"result": "success", "summary": "done"}}
@@ -248,3 +249,50 @@ def test_a_token_printed_in_two_pieces_is_masked_and_a_commit_id_is_not(short_di
         for said in (home.run("logs", task).stdout, Path(run["log_path"]).read_text("utf-8")):
             (line,) = [line for line in said.splitlines() if f"at {commit}" in line]
             assert line.endswith(f"at {commit} [masked] end")
+
+
+def test_a_secret_that_the_end_of_a_checks_output_cuts_in_two_is_masked_too(short_dir: Path):
+    """What is kept of it begins in the middle of the secret; nobody would know the rest as one."""
+    secret = "zebra" * 8
+    with house(short_dir) as home:
+        home.write(coordinator_token=secret)
+        home.ready()
+        command = f"echo {secret}; printf 'end %01180d' 0; exit 1"
+        task = home.add(
+            "fail", script(REPORT), check=shlex.join(["sh", "-c", command]), max_attempts="1"
+        )
+        done = home.finished(task["id"])
+        assert done["status"] == "failed"
+        (run,) = home.runs(task["id"])
+        with sqlite3.connect(f"file:{home.state / 'journal.db'}?mode=ro", uri=True) as journal:
+            (text,) = journal.execute(
+                "SELECT record FROM run WHERE run_id = ?", (run["id"],)
+            ).fetchone()
+        tail = json.loads(text)["checks"][0]["tail"]
+        assert "end 000" in tail
+        assert "zebra" not in tail
+
+
+def test_what_the_checks_leave_is_taken_away_and_counted(short_dir: Path):
+    """New files that are not ignored go; the log says how many."""
+    with house(short_dir) as home:
+        home.ready()
+        task = home.add("check", script(REPORT), check="touch one two")
+        assert home.finished(task["id"])["status"] == "succeeded"
+        (cleaned,) = home.logged("run.cleaned")
+        assert (cleaned["task_id"], cleaned["files"]) == (task["id"], 2)
+        assert not (home.state / "worktrees" / "app" / task["id"] / "one").exists()
+
+
+def test_a_folder_may_have_any_name(short_dir: Path):
+    """What means something in an address means nothing in a path: state, log and work lie inside it."""
+    root = short_dir / "a b?c=1&d#e%20f%"
+    root.mkdir()
+    with house(root) as home:
+        for _ in range(2):
+            process = home.ready()
+            assert home.finished(home.add("work", script(REPORT))["id"])["status"] == "succeeded"
+            home.run("stop")
+            process.wait(PATIENCE_SECONDS)
+        assert (home.state / "store.db").is_file()
+        assert [entry.name for entry in short_dir.iterdir()] == [root.name]

@@ -15,7 +15,7 @@ from aiagent_coordinator.clock import ManualClock
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.migrate import migrate
 from aiagent_coordinator.store.postgres import postgres_engine
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 
 FAKE = Path(__file__).parents[1] / "fakes" / "postgres.py"
 _numbers = count(1)

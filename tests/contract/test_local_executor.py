@@ -18,7 +18,6 @@ import anyio.to_thread
 import pytest
 
 from aiagent_coordinator.errors import SpawnError
-from aiagent_coordinator.executors import make_executor
 from aiagent_coordinator.executors.base import Executor, Hold, HoldState
 from aiagent_coordinator.executors.inspection import inspect, is_held
 from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
@@ -31,7 +30,7 @@ SPAWNER = FAKE_CLI.with_name("spawner.py")
 
 @pytest.fixture
 def executor() -> Executor:
-    return make_executor("local")
+    return LocalExecutor()
 
 
 async def test_a_killed_shim_takes_the_command_with_it_and_the_run_is_lost(

@@ -18,7 +18,7 @@ from aiagent_coordinator.events import Event
 from aiagent_coordinator.store import coordinators, events, tables
 from aiagent_coordinator.store.engine import Store, open_store
 from aiagent_coordinator.store.migrate import migrate
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from aiagent_coordinator.clock import ManualClock
 from aiagent_coordinator.store import events, tables
 from aiagent_coordinator.store.engine import open_store
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
 
 WRITER = Path(__file__).parents[1] / "fakes" / "store_writer.py"

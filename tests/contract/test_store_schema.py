@@ -25,8 +25,7 @@ from aiagent_coordinator.store.engine import open_store
 from aiagent_coordinator.store.migrate import migrate
 from aiagent_coordinator.store.postgres import postgres_engine
 from aiagent_coordinator.store.revision import HEAD, REVISIONS
-from aiagent_coordinator.store.sqlite import sqlite_url
-from aiagent_coordinator.store.sqlite_file import Upgrade, back_up, prepare_file
+from aiagent_coordinator.store.sqlite_file import Upgrade, back_up, prepare_file, sqlite_url
 
 MIGRATIONS = Path(store_package.__file__).parent / "migrations"
 

@@ -237,7 +237,6 @@ async def test_nothing_planted_runs_in_a_whole_cycle_and_the_repository_stays_as
         cleaned = await planted.workspace.clean_after_checks(prepared, sealed)
         assert cleaned == (1 if is_worktree else 0)
         (prepared.path / "left").unlink(missing_ok=True)
-        await planted.workspace.release(prepared)
     assert trap.marks == set()
     assert _picture(planted.repo, git_only=not is_worktree) == before
     committed = planted.files(sealed.commit)

@@ -16,7 +16,7 @@ from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.store import reports, requests
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import open_store
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
 from support.board import (
     PATIENCE_SECONDS,

@@ -24,7 +24,7 @@ from aiagent_coordinator.store import claims, events, projects, reports, request
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import Store, open_store
-from aiagent_coordinator.store.sqlite import sqlite_url
+from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project, Task
 from aiagent_coordinator.wire import protocol

@@ -1,0 +1,108 @@
+"""The state directory, taken for one life of the process: its locks, its layout, its keys."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiagent_coordinator import __version__
+from aiagent_coordinator.clock import SystemClock, iso
+from aiagent_coordinator.config import Loaded
+from aiagent_coordinator.errors import ConfigError
+from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.redaction import Masker
+from aiagent_coordinator.wire import lockfile
+
+#: What one process is by default.
+BOTH = frozenset({"server", "coordinator"})
+#: Raised when the layout of the state directory changes.
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class House:
+    """What one life works with: settings, places and keys."""
+
+    loaded: Loaded
+    state: StateDir
+    socket: Path
+    coordinator_token: str
+    operator_key: str
+    masker: Masker
+
+
+def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
+    """Take the state directory for ourselves and read its keys."""
+    state = loaded.state_dir
+    socket_path = loaded.socket
+    state.create()
+    _check_version(state)
+    with ExitStack() as stack:
+        stack.enter_context(_locks(state, roles, socket_path))
+        token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
+        masker = Masker((token, operator_key))
+        house = House(loaded, state, socket_path, token, operator_key, masker)
+        return house, stack.pop_all()
+
+
+@contextmanager
+def _locks(state: StateDir, roles: frozenset[str], socket_path: Path) -> Generator[None]:
+    """Hold the state directory for the roles of this process."""
+    files = {"server": state.server_lock, "coordinator": state.coordinator_lock}
+    held: list[int] = []
+    try:
+        for role in sorted(roles):
+            descriptor = lockfile.take(
+                str(files[role]),
+                role=role,
+                version=__version__,
+                socket=str(socket_path),
+                started_at=iso(SystemClock().now()),
+            )
+            held.append(descriptor)
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+
+
+def _check_version(state: StateDir) -> None:
+    """Refuse a state directory that another version laid out.
+
+    Raises:
+        ConfigError: it is not ours to use; nothing was changed.
+    """
+    try:
+        found = state.version_file.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        state.version_file.write_text(f"{STATE_VERSION}\n", encoding="ascii")
+        return
+    if found != str(STATE_VERSION):
+        raise ConfigError(
+            f"{state.root} has layout {found!r}, this program knows {STATE_VERSION}",
+            hint="use the program that made it, or another state_dir",
+        )
+
+
+def _coordinator_token(loaded: Loaded, state: StateDir) -> str:
+    """What a coordinator shows: as configured, else the state directory's own key."""
+    configured = loaded.settings.coordinator_token
+    return configured.get_secret_value() if configured else _key(state.coordinator_key)
+
+
+def _key(path: Path) -> str:
+    """Read a key of the state directory, made at first start, readable by the owner alone."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        key = secrets.token_hex(32)
+        draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            file.write(key + "\n")
+        draft.rename(path)
+        return key

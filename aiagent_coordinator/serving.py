@@ -1,0 +1,146 @@
+"""The server in this process: bound, opened, declared and found, from birth to death."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+
+from aiagent_coordinator import __version__
+from aiagent_coordinator.clock import SystemClock
+from aiagent_coordinator.config import Loaded
+from aiagent_coordinator.house import House
+from aiagent_coordinator.paths import make_private, runtime_dir
+from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.telemetry import log_event
+
+if TYPE_CHECKING:
+    from aiagent_coordinator.store.engine import Store
+
+logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
+    """Bind, open the store, serve; the pointer files stand while the socket answers."""
+    from aiagent_coordinator.server.sockets import bind_socket
+
+    if house.socket.parent == runtime_dir():
+        make_private(house.socket.parent)
+    listener = bind_socket(house.socket)
+    try:
+        # The socket is bound and holds who comes; what is slow to import comes in a thread.
+        await anyio.to_thread.run_sync(_import_server)
+        from aiagent_coordinator.server.app import Server, ServerSettings
+        from aiagent_coordinator.store.engine import open_store
+        from aiagent_coordinator.store.sqlite_file import sqlite_url
+
+        async with open_store(sqlite_url(house.state.store), clock=SystemClock()) as store:
+            await declare(store, house.loaded)
+            server = Server(
+                store,
+                ServerSettings(
+                    operator_key=house.operator_key,
+                    coordinator_key=house.coordinator_token,
+                    retry=house.loaded.settings.retry.policy(),
+                    ask=_ask_policy(house.loaded),
+                    max_concurrent=house.loaded.settings.max_concurrent,
+                    unsandboxed=house.loaded.settings.i_understand_unsandboxed,
+                ),
+                clock=SystemClock(),
+            )
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(server.run, listener)
+                with _pointers(house):
+                    log_event(
+                        logger,
+                        logging.INFO,
+                        "daemon.ready",
+                        "ready",
+                        socket=str(house.socket),
+                        state_dir=str(house.state.root),
+                        roles=sorted(roles),
+                    )
+                    yield store
+                tasks.cancel_scope.cancel()
+    finally:
+        listener.close()
+
+
+def _import_server() -> None:
+    import_module("aiagent_coordinator.server.app")
+    import_module("aiagent_coordinator.store.engine")
+
+
+async def declare(store: Store, loaded: Loaded) -> None:
+    """Tell the board what the configuration declares; what vanished starts nothing new."""
+    from aiagent_coordinator.store import projects
+    from aiagent_coordinator.store.unit import Unit
+
+    settings = loaded.settings
+    pairs = {
+        (agent_id, project.id)
+        for project in settings.projects
+        for agent_id in settings.agents_of(project)
+    }
+
+    def unit(unit: Unit) -> None:
+        for agent_id, agent in settings.agents.items():
+            projects.declare_agent(unit, agent.agent(agent_id))
+        for project in settings.projects:
+            projects.declare_project(unit, project.project())
+        projects.keep_only(
+            unit,
+            project_ids=[project.id for project in settings.projects],
+            agent_ids=list(settings.agents),
+            pairs=pairs,
+        )
+        for agent_id, project_id in sorted(pairs):
+            projects.assign(unit, agent_id, project_id)
+
+    await store.write(unit)
+
+
+def _ask_policy(loaded: Loaded) -> AskPolicy:
+    ask = loaded.settings.ask
+    return AskPolicy(ask.hold_seconds, ask.max_per_task, ask.timeout)
+
+
+@contextmanager
+def _pointers(house: House) -> Generator[None]:
+    """Tell quick commands where the server is, in both places they look."""
+    note = json.dumps(
+        {
+            "socket": str(house.socket),
+            "pid": os.getpid(),
+            "state_dir": str(house.state.root),
+            "version": __version__,
+        }
+    )
+    files = house.loaded.pointer_files
+    for file in files:
+        make_private(file.parent)
+        draft = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+        draft.write_text(note + "\n", encoding="utf-8")
+        draft.rename(file)
+    try:
+        yield
+    finally:
+        for file in files:
+            # A later server may have written its own by now.
+            if _names_us(file):
+                file.unlink(missing_ok=True)
+
+
+def _names_us(file: Path) -> bool:
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get("pid") == os.getpid()
+    except (OSError, ValueError):
+        return False
