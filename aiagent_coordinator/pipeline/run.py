@@ -87,9 +87,12 @@ class RunRecord:
     #: What the server knows of the agent: report, hello, authenticated.
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     sealed_commit: str | None = None
+    sealed_changed: bool = False
     seal_error: str | None = None
     checks: tuple[CheckResult, ...] = ()
     checks_done: bool = False
+    #: Files the checks made that were taken away again.
+    left_by_checks: int = 0
     tree_changed_by_checks: bool = False
     outcome: str | None = None
     reason: str | None = None

@@ -43,7 +43,7 @@ async def run(record: RunRecord, _context: Context, _control: Control) -> RunRec
             raise
         return record.at(Stage.VERIFY, seal_error=error.message, error=error.message)
     failpoints.hit("seal.committed")
-    return record.at(Stage.VERIFY, sealed_commit=sealed.commit)
+    return record.at(Stage.VERIFY, sealed_commit=sealed.commit, sealed_changed=sealed.changed)
 
 
 def _ran(record: RunRecord) -> bool:

@@ -152,4 +152,4 @@ async def _clean(record: RunRecord) -> RunRecord:
             task_id=record.task["id"],
             files=removed,
         )
-    return record
+    return record.at(Stage.VERIFY, left_by_checks=removed)

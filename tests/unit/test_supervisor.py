@@ -27,6 +27,12 @@ class _Unheard:
     def changed(self) -> None:
         pass
 
+    def started(self, record: RunRecord) -> None:
+        pass
+
+    def ended(self, record: RunRecord) -> None:
+        pass
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         pass
 
