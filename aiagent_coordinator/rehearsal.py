@@ -504,7 +504,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="rehearsal", description="The scripted agent.")
     parser.add_argument("--mcp-config", default="", help="file with the MCP servers to use")
     parser.add_argument("--prompt-file", default="", help="read the prompt here instead of stdin")
+    session = parser.add_mutually_exclusive_group()
+    session.add_argument("--session-id", default="", help="what to call the session")
+    session.add_argument("--resume", default="", help="go on with this session")
     arguments = parser.parse_args()
+    if arguments.resume:
+        print(f"resumed: {arguments.resume}", flush=True)
     file = arguments.prompt_file
     data = Path(file).read_bytes() if file else sys.stdin.buffer.read()
     prompt = data.decode("utf-8", "replace")

@@ -266,3 +266,10 @@ class Run:
     log_path: str | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    #: How long its CLI lets one call of ours take; None: not told.
+    tool_timeout_seconds: float | None = None
+    #: What its CLI calls the session it had, and the one it went on with.
+    provider_session_id: str | None = None
+    resumed_session_id: str | None = None
+    #: Diagnostics of a run that is over; see `pipeline.summary`.
+    summary: dict[str, Any] | None = None

@@ -147,6 +147,12 @@ class ProviderSettings(_Model):
         (),
         "The models it can be started with here; an agent that asks for another waits. None: any.",
     )
+    max_turns: int | None = setting(
+        None,
+        "Turns of its model in one run, for programs that can count them; none: no limit.",
+        ge=1,
+        le=100000,
+    )
     like: str | None = setting(
         None,
         "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -15,9 +16,12 @@ from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
 from aiagent_coordinator.pipeline.handoff import build as build_handoff
 from aiagent_coordinator.pipeline.outcome import decide
-from aiagent_coordinator.pipeline.prepare import log_header
+from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
+from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.providers.diagnosis import Diagnosis, diagnose
+from aiagent_coordinator.providers.transcript import session_id
+from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event
 
@@ -49,6 +53,7 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
             _tail(folder / "out"),
             masker=context.masker,
         )
+    record = record.at(Stage.COLLECT, provider_session_id=_session_id(record, context))
     end = decide(
         record,
         exit0_is_success=definition.outcome.exit0_is_success,
@@ -63,8 +68,45 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
     )
     if end.outcome in _HANDED_ON:
         record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
+    record = record.at(Stage.COLLECT, summary=_summary(record, context))
     _write_log(record, context)
     return record.at(Stage.RESULT)
+
+
+def _session_id(record: RunRecord, context: Context) -> str | None:
+    """What the CLI calls its session: as it says itself, else as we told it to."""
+    if record.shim is None:
+        return None
+    definition = context.catalog.get(record.provider)
+    head = _head(context.state.run(record.run_id) / "out")
+    ours = record.new_session_id if definition.launch.own_session_id else None
+    return session_id(definition.output.dialect, head) or record.resumed_session_id or ours
+
+
+def _summary(record: RunRecord, context: Context) -> dict[str, Any]:
+    """The run's diagnostics, kept in its folder too."""
+    folder = context.state.run(record.run_id)
+    tail = _tail(folder / "out") or _tail(folder / "err")
+    summary = summarize(
+        record,
+        out_bytes=_size(folder / "out"),
+        err_bytes=_size(folder / "err"),
+        output=printable(context.masker.mask_bytes(tail).decode("utf-8", "replace")),
+    )
+    try:
+        write_private(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    except OSError as error:
+        # It goes with the result as well; no run ends over its copy.
+        log_event(
+            logger,
+            logging.WARNING,
+            "run.failed",
+            "the run's summary could not be written",
+            run_id=record.run_id,
+            stage=Stage.COLLECT.value,
+            error=str(error),
+        )
+    return summary
 
 
 def _verification(record: RunRecord, outcome: RunOutcome) -> Verification:
@@ -138,6 +180,14 @@ def _tail(path: Path) -> bytes:
         return b""
 
 
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(TAIL_BYTES)
+    except OSError:
+        return b""
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -166,6 +216,8 @@ async def tell_result(record: RunRecord, context: Context, _control: Control) ->
             "err_bytes": _size(folder / "err"),
         },
         "handoff": record.handoff,
+        "provider_session_id": record.provider_session_id,
+        "summary": record.summary,
     }
     try:
         await context.reporter.deliver(record.run_id, 2, "report_run_result", report)

@@ -100,8 +100,16 @@ async def _tell_started(record: RunRecord, context: Context) -> None:
             "base_commit": record.base_commit,
             "log_path": record.log_path,
             "argv_masked": list(record.argv_masked),
+            "tool_timeout_seconds": _tool_timeout(record, context),
+            "resumed_session_id": record.resumed_session_id,
         },
     )
+
+
+def _tool_timeout(record: RunRecord, context: Context) -> float | None:
+    """How long the CLI lets a call of ours take; None for one that calls nothing."""
+    definition = context.catalog.get(record.provider)
+    return definition.mcp.tool_timeout_seconds if definition.can_report else None
 
 
 async def watch(record: RunRecord, context: Context, control: Control) -> RunRecord:

@@ -11,6 +11,7 @@ from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
+from aiagent_coordinator.wire.protocol import AGENT_TOOLS
 
 #: What lets a process speak as the run's agent.
 _ONLY_FOR_THE_AGENT = frozenset({"AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE"})
@@ -18,6 +19,7 @@ _ONLY_FOR_THE_AGENT = frozenset({"AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE"})
 
 def launch_values(record: RunRecord, context: Context) -> LaunchValues:
     """The values that a provider definition's placeholders stand for."""
+    limits = context.catalog.get(record.provider).limits
     return LaunchValues(
         run_dir=context.state.run(record.run_id),
         workspace=record.workspace,
@@ -29,6 +31,10 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         run_id=record.run_id,
         project_id=record.project_id,
         agent_id=record.agent_id,
+        tools=AGENT_TOOLS,
+        provider_session_id=record.resumed_session_id or "",
+        new_uuid=record.new_session_id or "",
+        max_turns=str(limits.max_turns or ""),
     )
 
 

@@ -65,6 +65,9 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
     if question.get("pending") or question.get("answered") is False:
         # It asked and left, as it was told to; or left before it was told.
         return End(RunOutcome.SUSPENDED, "asked")
+    if diagnosed in {None, "exit_nonzero"} and _could_not_resume(record):
+        # Nothing was tried yet: the next run begins anew, with the hand-off, and no attempt is lost.
+        return End(RunOutcome.FAILED, "spawn_failed")
     return End(RunOutcome.FAILED, diagnosed or _unreported(record))
 
 
@@ -103,6 +106,12 @@ def _after_checks(record: RunRecord) -> End:
     if record.stop_reason == "lingering" and record.exit_reason in {"stopped", "killed"}:
         return End(RunOutcome.SUCCEEDED, "lingering")
     return End(RunOutcome.SUCCEEDED)
+
+
+def _could_not_resume(record: RunRecord) -> bool:
+    """Whether the CLI gave up a session it was to go on with before its agent called us."""
+    is_early = not record.facts.get("authenticated_at")
+    return bool(record.resumed_session_id and record.exit_code and is_early)
 
 
 def _unreported(record: RunRecord) -> str:

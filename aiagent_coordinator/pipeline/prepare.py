@@ -10,7 +10,9 @@ import hashlib
 import os
 import shlex
 import tempfile
+import uuid
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -111,12 +113,13 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     make_private(folder / "files")
     copy_programs(folder)
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
+    record = _session(record, context)
     rendered = rendered_for(record, context)
     for name, content in rendered.files.items():
-        _write(folder / "files" / name, content)
+        write_private(folder / "files" / name, content)
     can_report = context.catalog.get(record.provider).can_report
     prompt = build_prompt(_prompt_facts(record, can_report=can_report))
-    _write(folder / "prompt", prompt.encode())
+    write_private(folder / "prompt", prompt.encode())
     log_path = _log_path(record, context)
     create_log(log_path, log_header(record), masker=context.masker)
     return record.at(
@@ -128,7 +131,18 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _session(record: RunRecord, context: Context) -> RunRecord:
+    """Go on with the session of the run before where the CLI can; else begin one."""
+    before: dict[str, Any] = record.task.get("resume") or {}
+    can_resume = bool(context.catalog.get(record.provider).launch.resume)
+    return record.at(
+        Stage.PREPARE,
+        resumed_session_id=before.get("provider_session_id") if can_resume else None,
+        new_session_id=record.new_session_id or str(uuid.uuid4()),
+    )
+
+
+def write_private(path: Path, content: bytes) -> None:
     """Write a file of the run, readable by the owner alone, never through a link."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")

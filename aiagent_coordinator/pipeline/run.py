@@ -64,6 +64,10 @@ class RunRecord:
     argv_masked: tuple[str, ...] = ()
     #: What the CLI reads: `prompt` or `null`.
     stdin: Literal["prompt", "null"] = "null"
+    #: The id we give the CLI's new session, the session it goes on with, and the one it then had.
+    new_session_id: str | None = None
+    resumed_session_id: str | None = None
+    provider_session_id: str | None = None
     temp_dir: str | None = None
     log_path: str | None = None
     shim: ShimIdentity | None = None
@@ -94,6 +98,7 @@ class RunRecord:
     verification: str = "not_verified"
     diagnosis: dict[str, Any] | None = None
     handoff: str | None = None
+    summary: dict[str, Any] | None = None
     superseded: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 

@@ -42,6 +42,11 @@ class InlineProvider(Protocol):
         ...
 
     @property
+    def max_turns(self) -> int | None:
+        """Turns of its model in one run; None: those of what it is made from."""
+        ...
+
+    @property
     def like(self) -> str | None:
         """The definition this one is made from; by default the one of the same name."""
         ...
@@ -132,6 +137,7 @@ def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -
         detect=dataclasses.replace(base.detect, executable=executable),
         launch=dataclasses.replace(base.launch, command=command),
         models=tuple(entry.models) or base.models,
+        limits=dataclasses.replace(base.limits, max_turns=entry.max_turns or base.limits.max_turns),
     )
 
 

@@ -132,11 +132,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long it is normally silent, and what the bare CLI writes in the user's home anyway."""
+    """How long it is normally silent, how many turns it may take, and what the bare CLI writes in the user's home anyway."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     silence: str = "30m"
     state_paths: tuple[str, ...] = ()
+    #: Turns of its model in one run, where the CLI can count them; None: as many as it takes.
+    max_turns: int | None = None
 
     @property
     def silence_seconds(self) -> float:

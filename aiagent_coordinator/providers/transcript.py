@@ -7,10 +7,19 @@ a CLI states its own failure are read, never what a model wrote.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 Event = dict[str, Any]
+#: Where each dialect names the session: type of the event, and its key.
+_SESSIONS = {
+    "claude-stream": ("system", "session_id"),
+    "codex-json": ("thread.started", "thread_id"),
+    "gemini-stream": ("init", "session_id"),
+}
+#: It becomes a word of a command line.
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 #: A longer line is a tool's output, not an error.
 _MAX_LINE_BYTES = 64 * 1024
 
@@ -30,6 +39,24 @@ def error_texts(dialect: str, out: bytes) -> list[str]:
         else:
             texts += [text for text in found if text]
     return texts
+
+
+def session_id(dialect: str, out: bytes) -> str | None:
+    """What a CLI calls its session, to go on with later; None when it does not say.
+
+    Args:
+        dialect: One of `DIALECTS`.
+        out: The beginning of its standard output.
+    """
+    where = _SESSIONS.get(dialect)
+    if where is None:
+        return None
+    kind, key = where
+    for event in _events(out):
+        found = event.get(key)
+        if event.get("type") == kind and isinstance(found, str) and _SESSION_ID.match(found):
+            return found
+    return None
 
 
 def _events(out: bytes) -> Iterable[Event]:

@@ -60,10 +60,11 @@ def run(one: Run) -> Json:
 
 
 def run_line(one: Run) -> Json:
-    """A run in a list: long texts are cut."""
+    """A run in a list: long texts are cut, and diagnostics left out."""
     return {
         key: item[:_LINE_CHARS] if isinstance(item, str) else item
         for key, item in plain(one).items()
+        if key != "summary"
     }
 
 

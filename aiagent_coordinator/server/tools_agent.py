@@ -271,7 +271,7 @@ async def get_session_guide(context: Context, arguments: AgentArguments) -> Json
             "title": task.title if task else None,
             "attempt": run.attempt,
             "stage": run.stage,
-            "ask_seconds": context.board.terms.ask.hold_seconds,
+            "ask_seconds": questions.hold_seconds(run, context.board.terms.ask),
             "instruction": _NEXT,
         }
 

@@ -20,6 +20,7 @@ from aiagent_coordinator.store.requests import (
     ClaimedProject,
     ClaimedTask,
     ClaimRequest,
+    Resume,
 )
 from aiagent_coordinator.store.rows import agent_of, project_of, run_of, task_of
 from aiagent_coordinator.store.runs import COUNTED
@@ -80,6 +81,14 @@ _PICK = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
+_BEFORE = (
+    select(_run)
+    .where(_run.c.task_id == bindparam("task"), _run.c.id != bindparam("which"))
+    .order_by(_run.c.fence.desc())
+    .limit(1)
+)
+#: Ends after which the session of the CLI is not worth going on with.
+_NOT_RESUMED = frozenset({"context_overflow", "bad_flags"})
 _INSERT = insert(_run)
 _CHANGE = update(_run).where(_run.c.id == bindparam("which"))
 
@@ -130,7 +139,8 @@ def claim_run(
     task, fence = task_of(row), row["fence"] + 1
     lease_until = unit.now + timedelta(seconds=lease_seconds)
     _start(unit, request, agent, task, fence=fence, lease_until=lease_until)
-    return _answer(unit, task, project, agent, fence=fence, lease_until=lease_until)
+    resume = _resume(unit, request, task, agent)
+    return _answer(unit, task, project, agent, fence=fence, lease_until=lease_until, resume=resume)
 
 
 def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
@@ -264,7 +274,27 @@ def _claim_again(
         projects.get_agent(unit, run.agent_id),
         fence=run.fence,
         lease_until=lease_until,
+        resume=_resume(unit, request, task, projects.get_agent(unit, run.agent_id)),
     )
+
+
+def _resume(unit: Unit, request: ClaimRequest, task: Task | None, agent: Agent) -> Resume | None:
+    """The session of the CLI that the run before had, where this run can go on with it.
+
+    It lies on the machine of its coordinator and belongs to one agent and one program. One in which
+    the agent never came to call us, or which grew too long, helps nobody: then the hand-off does.
+    """
+    if task is None:
+        return None
+    which = {"which": request.run_id, "task": task.id}
+    row = unit.conn.execute(_BEFORE, which).mappings().first()
+    before = None if row is None else run_of(row)
+    if before is None or before.provider_session_id is None or before.authenticated_at is None:
+        return None
+    ours = (request.coordinator_id, agent.id, agent.provider)
+    if (before.coordinator_id, before.agent_id, before.provider) != ours:
+        return None
+    return None if before.reason in _NOT_RESUMED else Resume(before.provider_session_id)
 
 
 def _answer(
@@ -275,12 +305,13 @@ def _answer(
     *,
     fence: int,
     lease_until: datetime,
+    resume: Resume | None,
 ) -> ClaimAnswer:
     return ClaimAnswer(
         claimed=True,
         fence=fence,
         lease_until=lease_until,
-        task=None if task is None else _claimed_task(unit, task, project),
+        task=None if task is None else _claimed_task(unit, task, project, resume),
         project=ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty),
         agent=ClaimedAgent(
             agent.id, agent.provider, agent.approval, agent.model, agent.role or None
@@ -288,7 +319,7 @@ def _answer(
     )
 
 
-def _claimed_task(unit: Unit, task: Task, project: Project) -> ClaimedTask:
+def _claimed_task(unit: Unit, task: Task, project: Project, resume: Resume | None) -> ClaimedTask:
     return ClaimedTask(
         id=task.id,
         title=task.title,
@@ -300,6 +331,7 @@ def _claimed_task(unit: Unit, task: Task, project: Project) -> ClaimedTask:
         max_attempts=task.max_attempts,
         branch=task.branch,
         handoff=task.handoff,
+        resume=resume,
         answers=tuple(
             ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
             for one in questions.of_task(unit, task.id)

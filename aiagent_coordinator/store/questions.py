@@ -43,6 +43,8 @@ _CHANGE = update(_question).where(_question.c.id == bindparam("which"))
 _OPEN = _question.c.answered_at.is_(None) & _question.c.closed_at.is_(None)
 
 ANSWER_BYTES: Final = 64 * 1024
+#: A call that waits answers so long before its CLI would give it up.
+TIMEOUT_MARGIN_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
         options=new.options,
         asked_by=f"agent:{run.agent_id}",
         asked_at=unit.now,
-        hold_until=unit.now + timedelta(seconds=policy.hold_seconds),
+        hold_until=unit.now + timedelta(seconds=hold_seconds(run, policy)),
         expires_at=unit.now + timedelta(seconds=policy.timeout_seconds),
     )
     # The task first: a task that does not run asks nothing.
@@ -111,6 +113,13 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
     unit.conn.execute(insert(_question).values(row))
     _emit(unit, question, task, "question.asked", actor=question.asked_by)
     return question
+
+
+def hold_seconds(run: Run, policy: AskPolicy) -> float:
+    """How long a call of this run waits for its answer: never longer than its CLI lets it."""
+    if run.tool_timeout_seconds is None:
+        return policy.hold_seconds
+    return max(0.0, min(policy.hold_seconds, run.tool_timeout_seconds - TIMEOUT_MARGIN_SECONDS))
 
 
 def conclude_wait(unit: Unit, question: Question, task: Task, *, actor: str) -> Question:

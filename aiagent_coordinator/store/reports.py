@@ -64,6 +64,8 @@ def record_started(unit: Unit, report: StartedReport) -> StartedAnswer:
         "base_commit": report.base_commit,
         "log_path": report.log_path,
         "argv_masked": list(report.argv_masked),
+        "tool_timeout_seconds": report.tool_timeout_seconds,
+        "resumed_session_id": report.resumed_session_id,
         "started_at": unit.now,
     }
     if run.phase is RunPhase.STARTING:
@@ -147,6 +149,8 @@ def record_result(unit: Unit, report: ResultReport, policy: RetryPolicy) -> Resu
 
 def _run_facts(report: ResultReport, run: Run) -> dict[str, Any]:
     return {
+        "provider_session_id": report.provider_session_id or run.provider_session_id,
+        "summary": report.summary,
         "verification": report.verification,
         "sealed_commit": report.sealed_commit,
         "branch": report.branch or run.branch,

@@ -152,6 +152,10 @@ class StartedReport:
     argv_masked: tuple[str, ...]
     branch: str | None = None
     base_commit: str | None = None
+    #: How long its CLI lets one call of ours take.
+    tool_timeout_seconds: float | None = None
+    #: The session of its CLI that this run goes on with.
+    resumed_session_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,8 @@ class ResultReport:
     usage: dict[str, Any] | None = None
     log: LogFacts = field(default_factory=LogFacts)
     handoff: str | None = None
+    provider_session_id: str | None = None
+    summary: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,10 @@ def run_of(row: RowMapping) -> Run:
         log_path=row["log_path"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        tool_timeout_seconds=row["tool_timeout_seconds"],
+        provider_session_id=row["provider_session_id"],
+        resumed_session_id=row["resumed_session_id"],
+        summary=row["summary"],
     )
 
 

@@ -81,6 +81,8 @@ agent = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("origin", Text, nullable=False, server_default="file"),
+    # Salted; NULL: the agent has none.
+    Column("passkey_hash", Text),
     _one_of("approval", Approval),
 )
 
@@ -193,6 +195,9 @@ run = Table(
     Column("evidence", DOCUMENT),
     Column("missing_evidence", DOCUMENT),
     Column("report_refusals", Integer, nullable=False, server_default="0"),
+    Column("tool_timeout_seconds", Float),
+    Column("resumed_session_id", Text),
+    Column("summary", DOCUMENT),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),

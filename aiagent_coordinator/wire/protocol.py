@@ -15,6 +15,18 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 #: The revision our own clients speak: a handshake, live subscriptions.
 MCP_REVISION = "2025-11-25"
 
+#: What an agent may call, for CLIs that are told tool by tool what needs no asking.
+AGENT_TOOLS = (
+    "authenticate",
+    "get_my_task",
+    "get_next_action",
+    "report_progress",
+    "report_completed",
+    "get_session_guide",
+    "logout",
+    "ask_human",
+)
+
 
 def runs_uri(coordinator_id: str) -> str:
     """The resource that is updated when an agent of this coordinator said something."""

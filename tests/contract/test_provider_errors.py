@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.providers.diagnosis import diagnose
-from aiagent_coordinator.providers.transcript import DIALECTS, error_texts
+from aiagent_coordinator.providers.transcript import DIALECTS, error_texts, session_id
 
 CATALOG = load_catalog()
 
@@ -159,6 +159,26 @@ def test_what_a_model_or_a_tool_wrote_is_never_an_error_of_the_cli(
         diagnose(CATALOG.get(name), 1, None, b"", json.dumps(line).encode()).reason
         == "exit_nonzero"
     )
+
+
+@pytest.mark.parametrize(
+    ("dialect", "line", "found"),
+    [
+        ("claude-stream", {"type": "system", "subtype": "init", "session_id": "a-1"}, "a-1"),
+        ("codex-json", {"type": "thread.started", "thread_id": "0199"}, "0199"),
+        ("gemini-stream", {"type": "init", "session_id": "g", "model": "m"}, "g"),
+        ("plain", {"type": "init", "session_id": "g"}, None),
+        ("claude-stream", {"type": "result", "session_id": "a-1"}, None),
+        ("codex-json", {"type": "thread.started", "thread_id": "--sandbox"}, None),
+        ("codex-json", {"type": "thread.started", "thread_id": 7}, None),
+    ],
+)
+def test_a_cli_says_what_it_calls_its_session(
+    dialect: str, line: dict[str, object], found: str | None
+):
+    """It becomes a word of the next run's command line, so nothing that could be a flag passes."""
+    out = b"noise\n" + json.dumps(line).encode() + b"\n"
+    assert session_id(dialect, out) == found
 
 
 def test_plain_output_states_no_errors():

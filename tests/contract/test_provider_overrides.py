@@ -43,6 +43,7 @@ class Inline:
     like: str | None = None
     kick_command: str | None = None
     models: Sequence[str] = ()
+    max_turns: int | None = None
 
 
 def catalog(tmp_path: Path, **inline: Inline) -> Catalog:

@@ -12,6 +12,7 @@ import pytest
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.boards import TOOLS
 from aiagent_coordinator.store import requests
+from aiagent_coordinator.wire.protocol import AGENT_TOOLS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
 _OWN_IDS = {"agent_id": False, "project_id": False, "task_id": False, "run_id": False}
@@ -47,6 +48,11 @@ def _listed(text: str, title: str) -> dict[str, bool]:
 def test_the_page_lists_the_tools_there_are():
     """Nobody should have to read the code to find a tool."""
     assert set(_sections()) == set(TOOLS)
+
+
+def test_programs_are_told_of_every_tool_of_an_agent():
+    """One that is told tool by tool what needs no asking would hang at a tool that was left out."""
+    assert set(AGENT_TOOLS) == {name for name, tool in TOOLS.items() if Role.AGENT in tool.roles}
 
 
 @pytest.mark.parametrize("name", sorted(TOOLS))
