@@ -96,7 +96,7 @@ def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
     with ExitStack() as stack:
         stack.enter_context(_locks(state, roles, socket_path))
         token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
-        masker = Masker((token, operator_key))
+        masker = Masker((token, operator_key, *filter(None, _passkeys(loaded).values())))
         house = House(loaded, state, socket_path, token, operator_key, masker)
         return house, stack.pop_all()
 
@@ -295,6 +295,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
 
         async with open_store(sqlite_url(house.state.store), clock=SystemClock()) as store:
             await _declare(store, house.loaded)
+            await _keep_passkeys(store, house.loaded)
             server = Server(
                 store,
                 ServerSettings(
@@ -355,6 +356,31 @@ async def _declare(store: Store, loaded: Loaded) -> None:
         )
         for agent_id, project_id in sorted(pairs):
             projects.assign(unit, agent_id, project_id)
+
+    await store.write(unit)
+
+
+def _passkeys(loaded: Loaded) -> dict[str, str | None]:
+    agents = loaded.settings.agents.items()
+    return {
+        agent_id: agent.passkey.get_secret_value() if agent.passkey else None
+        for agent_id, agent in agents
+    }
+
+
+async def _keep_passkeys(store: Store, loaded: Loaded) -> None:
+    """Keep the hashes of the agents' passkeys. Only at a start: the masker knows what it began with."""
+    from aiagent_coordinator.store import passkeys
+    from aiagent_coordinator.store.unit import Unit
+
+    kept = await store.read(passkeys.hashes)
+    changed = await anyio.to_thread.run_sync(passkeys.changes, _passkeys(loaded), kept)
+    if not changed:
+        return
+
+    def unit(unit: Unit) -> None:
+        for agent_id, hashed in changed.items():
+            passkeys.keep(unit, agent_id, hashed)
 
     await store.write(unit)
 

@@ -182,8 +182,8 @@ class AgentSettings(_Model):
     )
     passkey: Secret | None = setting(
         None,
-        "What the agent shows a server that asks for it; ours does not. `${VAR}` is expanded.",
-        reload="live",
+        "With it a process of the agent outside its run's own tree can authenticate as the run. "
+        "Kept as a salted hash; no program of an agent is given it. `${VAR}` is expanded.",
     )
     max_concurrent: int = setting(
         1, "Runs it may have at a time, over all projects.", ge=1, le=1000, reload="live"
