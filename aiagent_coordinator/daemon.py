@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aiagent_coordinator import __version__
-from aiagent_coordinator.clock import SystemClock, iso
+from aiagent_coordinator.clock import SystemClock, iso, zone_named
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
@@ -83,7 +83,15 @@ def run_daemon(
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
     house, locks = enter(loaded, roles)
     level = loaded.settings.log_level
-    with locks, configure(log_format, level, mask=house.masker.mask_text):
+    with (
+        locks,
+        configure(
+            log_format,
+            level,
+            mask=house.masker.mask_text,
+            zone=zone_named(loaded.settings.timezone),
+        ),
+    ):
         return anyio.run(_Life(house, roles, origin).run)
 
 
@@ -436,6 +444,7 @@ def _pointers(house: House) -> Generator[None]:
             "pid": os.getpid(),
             "state_dir": str(house.state.root),
             "version": __version__,
+            "timezone": house.loaded.settings.timezone,
         }
     )
     files = house.loaded.pointer_files

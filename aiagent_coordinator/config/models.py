@@ -291,7 +291,7 @@ class Settings(_Model):
     ask: AskSettings = setting(AskSettings(), "See below.")
     timezone: TimeZone = setting(
         "UTC",
-        "The time zone for screens and prompts; nothing shows a local time yet, everything is UTC.",
+        "The time zone of what commands and the log show to people; JSON and files are always UTC.",
     )
     i_understand_unsandboxed: bool = setting(
         False, "Allows `approval: bypass`: the agent's program runs anything, as you."
