@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 
@@ -57,6 +57,29 @@ def iso(instant: datetime | None) -> str | None:
     if instant is None:
         return None
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def zone_named(name: str) -> tzinfo:
+    """A time zone by its IANA name; UTC where the system does not know it."""
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - quick commands in UTC need none of it
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        return UTC
+
+
+def local(text: str, zone: str) -> str:
+    """Write an ISO-8601 instant as people of a time zone read it; what is no instant stays as it is."""
+    try:
+        instant = parse_iso(text)
+    except ValueError:
+        return text
+    if instant is None:
+        return text
+    return instant.astimezone(zone_named(zone)).isoformat(sep=" ", timespec="seconds")
 
 
 def parse_iso(text: str | None) -> datetime | None:

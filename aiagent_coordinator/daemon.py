@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aiagent_coordinator.clock import SystemClock
+from aiagent_coordinator.clock import SystemClock, zone_named
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
@@ -61,7 +61,15 @@ def run_daemon(
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
     house, locks = enter(loaded, roles)
     level = loaded.settings.log_level
-    with locks, configure(log_format, level, mask=house.masker.mask_text):
+    with (
+        locks,
+        configure(
+            log_format,
+            level,
+            mask=house.masker.mask_text,
+            zone=zone_named(loaded.settings.timezone),
+        ),
+    ):
         return anyio.run(_Life(house, roles, origin).run)
 
 

@@ -44,9 +44,17 @@ def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
     with ExitStack() as stack:
         stack.enter_context(_locks(state, roles, socket_path))
         token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
-        masker = Masker((token, operator_key))
+        masker = Masker((token, operator_key, *filter(None, passkeys(loaded).values())))
         house = House(loaded, state, socket_path, token, operator_key, masker)
         return house, stack.pop_all()
+
+
+def passkeys(loaded: Loaded) -> dict[str, str | None]:
+    """The passkey of every declared agent; None for one without."""
+    return {
+        agent_id: agent.passkey.get_secret_value() if agent.passkey else None
+        for agent_id, agent in loaded.settings.agents.items()
+    }
 
 
 @contextmanager

@@ -69,8 +69,9 @@ _ENGLISH: dict[str, str] = {
     "help.option.debug": "Show the traceback of an error.",
     "help.option.demo_state": "Use and keep this empty folder.",
     "help.option.drain": "Start nothing more, and stop when the last running agent has ended.",
-    "help.option.until_done": "End when every task is over or waits for a person: with 0 if all "
+    "help.option.until_done": "End when no task goes on by itself any more: with 0 if all "
     "succeeded, else with 1 and the list.",
+    "help.option.until_project": "With --until-done: only the tasks of this project count.",
     "help.option.description": "What is to be done; `-` reads it from standard input.",
     "help.option.json": "Print JSON.",
     "help.option.keep": "Keep the folder.",
@@ -237,9 +238,10 @@ _ENGLISH: dict[str, str] = {
     "stop.timeout": "process {pid} has not ended after {seconds} s",
     "stop.timeout_hint": "wait, or stop the agents too with: aiagent-coordinator stop --kill",
     "stop.both": "--kill and --drain contradict each other",
-    "until_done.alone": "--until-done has no meaning with {command}",
+    "until_done.alone": "{option} has no meaning before {command}",
     "until_done.all": "Every task succeeded.",
     "until_done.early": "stopped before everything was done",
+    "until_done.project": "--project needs --until-done here",
     "until_done.left": "{count} task(s) did not succeed:",
     "stop.left_none": "Stopped. No agent is running.",
     "stop.left": "Stopped. {count} runs keep running; the next start takes them over.",

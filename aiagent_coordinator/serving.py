@@ -16,7 +16,7 @@ import anyio
 from aiagent_coordinator import __version__
 from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.config import Loaded
-from aiagent_coordinator.house import House
+from aiagent_coordinator.house import House, passkeys
 from aiagent_coordinator.paths import make_private, runtime_dir
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.telemetry import log_event
@@ -44,6 +44,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
 
         async with open_store(sqlite_url(house.state.store), clock=SystemClock()) as store:
             await declare(store, house.loaded)
+            await _keep_passkeys(store, house.loaded)
             server = Server(
                 store,
                 ServerSettings(
@@ -108,6 +109,23 @@ async def declare(store: Store, loaded: Loaded) -> None:
     await store.write(unit)
 
 
+async def _keep_passkeys(store: Store, loaded: Loaded) -> None:
+    """Keep the hashes of the agents' passkeys. Only at a start: the masker knows what it began with."""
+    from aiagent_coordinator.store import passkeys as hashes
+    from aiagent_coordinator.store.unit import Unit
+
+    kept = await store.read(hashes.hashes)
+    changed = await anyio.to_thread.run_sync(hashes.changes, passkeys(loaded), kept)
+    if not changed:
+        return
+
+    def unit(unit: Unit) -> None:
+        for agent_id, hashed in changed.items():
+            hashes.keep(unit, agent_id, hashed)
+
+    await store.write(unit)
+
+
 def _ask_policy(loaded: Loaded) -> AskPolicy:
     ask = loaded.settings.ask
     return AskPolicy(ask.hold_seconds, ask.max_per_task, ask.timeout)
@@ -122,6 +140,7 @@ def _pointers(house: House) -> Generator[None]:
             "pid": os.getpid(),
             "state_dir": str(house.state.root),
             "version": __version__,
+            "timezone": house.loaded.settings.timezone,
         }
     )
     files = house.loaded.pointer_files

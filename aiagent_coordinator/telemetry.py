@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, Self, TextIO, TypeAlias, cast
 
 from aiagent_coordinator.characters import visible
@@ -107,13 +107,18 @@ class JsonFormatter(_Formatter):
 
 
 class TextFormatter(_Formatter):
-    """One line for people: time (UTC), level unless INFO, what happened, facts. Tracebacks follow it."""
+    """One line for people: time, level unless INFO, what happened, facts. Tracebacks follow it."""
+
+    def __init__(self, mask: Mask, zone: tzinfo = UTC) -> None:
+        super().__init__(mask)
+        self._zone = zone
 
     def format(self, record: logging.LogRecord) -> str:
         """Write the record as one line."""
         facts = self._facts(record)
         level, event = facts.pop("level"), facts.pop("event")
-        parts = [facts.pop("ts")[11:19] + "Z"]
+        del facts["ts"]
+        parts = [self._time(record.created)]
         if level != "INFO":
             parts.append(level)
         parts += [event, visible(facts.pop("message"))]
@@ -121,6 +126,11 @@ class TextFormatter(_Formatter):
         parts += [f"{key}={_word(value)}" for key, value in facts.items()]
         lines = [" ".join(parts), *(f"  {visible(line)}" for line in traceback.splitlines())]
         return "\n".join(lines)
+
+    def _time(self, created: float) -> str:
+        """The time of day, with what it differs from UTC."""
+        at = datetime.fromtimestamp(created, self._zone)
+        return f"{at:%H:%M:%S}Z" if self._zone is UTC else f"{at:%H:%M:%S%z}"
 
 
 def _word(value: object) -> str:
@@ -209,6 +219,7 @@ def configure(
     *,
     mask: Mask = str,
     stream: TextIO | None = None,
+    zone: tzinfo = UTC,
 ) -> Telemetry:
     """Send the log of this process to a stream (stderr when None).
 
@@ -217,6 +228,7 @@ def configure(
         level: A key of `LEVELS`.
         mask: Takes secrets out of a text; called in the writing thread.
         stream: Where to.
+        zone: The time zone of lines for people; JSON is UTC.
     """
-    formatter = JsonFormatter(mask) if log_format == "json" else TextFormatter(mask)
+    formatter = JsonFormatter(mask) if log_format == "json" else TextFormatter(mask, zone)
     return Telemetry(stream or sys.stderr, formatter, LEVELS[level])

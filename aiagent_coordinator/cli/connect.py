@@ -35,6 +35,8 @@ class Place:
     config: Path | None
     state_dir: paths.StateDir
     socket: Path
+    #: The time zone of what people are shown, as the server's settings say.
+    zone: str = "UTC"
 
     @property
     def origin(self) -> str:
@@ -58,7 +60,9 @@ def locate(options: Options) -> Place:
         note = read_pointer(file)
         if note is None:
             continue
-        place = Place(config, paths.StateDir(Path(note["state_dir"])), Path(note["socket"]))
+        state_dir = paths.StateDir(Path(note["state_dir"]))
+        zone = os.environ.get("AIAGENT_COORDINATOR_TIMEZONE") or note["timezone"]
+        place = Place(config, state_dir, Path(note["socket"]), zone)
         # the runtime folder may differ between logins: a note whose socket is there wins
         if place.socket.exists():
             return place
@@ -86,7 +90,9 @@ def read_pointer(file: Path) -> dict[str, str] | None:
     socket, state_dir = known.get("socket"), known.get("state_dir")
     if not isinstance(socket, str) or not isinstance(state_dir, str):
         return None
-    return {"socket": socket, "state_dir": state_dir}
+    zone = known.get("timezone")
+    zone = zone if isinstance(zone, str) else "UTC"
+    return {"socket": socket, "state_dir": state_dir, "timezone": zone}
 
 
 @contextmanager

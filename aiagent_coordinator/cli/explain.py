@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
 
 from aiagent_coordinator.cli import options, output
-from aiagent_coordinator.cli.connect import call
+from aiagent_coordinator.cli.connect import call, locate
 from aiagent_coordinator.cli.task import standing
 from aiagent_coordinator.messages import text
+
+#: Reasons whose text holds an instant; the first of it is ours, what follows may be an agent's words.
+_TIMED = frozenset({"not_before", "question"})
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
 
 
 @click.command(help=text("help.explain"))
@@ -25,9 +30,17 @@ def explain(task_id: str, as_json: bool) -> None:
     task: dict[str, Any] = answer["task"]
     reasons: list[dict[str, Any]] = answer["reasons"]
     output.result(text("explain.task", id=task["id"], status=standing(task), title=task["title"]))
+    zone = locate(options.current()).zone
     if not reasons:
         output.result(text("explain.nothing"))
     for number, reason in enumerate(reasons, 1):
-        output.result(text("explain.reason", number=number, reason=reason["text"]))
+        output.result(text("explain.reason", number=number, reason=_localized(reason, zone)))
         if reason.get("do"):
             output.result(text("explain.do", do=reason["do"]))
+
+
+def _localized(reason: dict[str, Any], zone: str) -> str:
+    said = str(reason["text"])
+    if reason.get("code") not in _TIMED:
+        return said
+    return _INSTANT.sub(lambda found: output.local(found[0], zone), said, count=1)

@@ -47,10 +47,10 @@ def logs(ident: str, follow: bool, as_json: bool) -> None:
         masker = Masker(_keys(place))
         folder = place.state_dir.run(run["id"])
         if not (folder / "out").exists() and not (folder / "err").exists():
-            _print_readable(run, masker, follow=follow)
+            _print_readable(run, masker, place.zone, follow=follow)
             return
         for record in _records(client, run, folder, follow=follow):
-            _print(record, masker, as_json=as_json)
+            _print(record, masker, None if as_json else place.zone)
 
 
 def find_run(client: BlockingClient, ident: str) -> dict[str, Any]:
@@ -132,10 +132,11 @@ def _size(folder: Path) -> int:
     )
 
 
-def _print(record: Record, masker: Masker, *, as_json: bool) -> None:
+def _print(record: Record, masker: Masker, zone: str | None) -> None:
+    """Print one line for people of a time zone; None: as JSON, in UTC."""
     message = masker.mask_bytes(record.data).decode("utf-8", "replace")
     stamp = record.ts.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    if as_json:
+    if zone is None:
         output.json_line(
             {
                 "ts": stamp,
@@ -147,7 +148,8 @@ def _print(record: Record, masker: Masker, *, as_json: bool) -> None:
         )
         return
     name = "out" if record.source.value == "stdout" else "err"
-    output.coloured(f"{stamp} {name} {harmless(message[:SHOWN_CHARS])}")
+    at = output.local(stamp, zone)
+    output.coloured(f"{at} {name} {harmless(message[:SHOWN_CHARS])}")
 
 
 def harmless(line: str) -> str:
@@ -164,7 +166,7 @@ def harmless(line: str) -> str:
     return kept + _RESET
 
 
-def _print_readable(run: dict[str, Any], masker: Masker, *, follow: bool) -> None:
+def _print_readable(run: dict[str, Any], masker: Masker, zone: str, *, follow: bool) -> None:
     path = run.get("log_path")
     if not path or not Path(path).is_file():
         is_over = run.get("ended_at") is not None
@@ -172,4 +174,6 @@ def _print_readable(run: dict[str, Any], masker: Masker, *, follow: bool) -> Non
     del follow  # it is written at the end: nothing comes after it
     with Path(path).open(encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
-            output.coloured(harmless(masker.mask_text(line.rstrip("\n"))[:SHOWN_CHARS]))
+            stamp, space, rest = line.rstrip("\n").partition(" ")
+            shown = masker.mask_text(f"{output.local(stamp, zone)}{space}{rest}")
+            output.coloured(harmless(shown[:SHOWN_CHARS]))

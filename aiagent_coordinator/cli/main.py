@@ -34,17 +34,22 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     help=text("help.option.version"),
 )
 @click.option("--until-done", is_flag=True, help=text("help.option.until_done"))
+@click.option("--project", metavar="ID", help=text("help.option.until_project"))
 @options.daemon
 @click.pass_context
-def main(context: click.Context, until_done: bool) -> int:
+def main(context: click.Context, until_done: bool, project: str | None) -> int:
     """Run server and loop when no command is named."""
     if context.invoked_subcommand is None:
         from aiagent_coordinator.cli import serve
 
-        roles = frozenset({"server", "coordinator"})
-        return serve.run_roles(options.current(), roles, until_done=until_done)
-    if until_done:
-        raise ValidationError(text("until_done.alone", command=context.invoked_subcommand))
+        if project is not None and not until_done:
+            raise ValidationError(text("until_done.project"))
+        return serve.run_both(options.current(), until_done=until_done, project=project)
+    for given, name in ((until_done, "--until-done"), (project, "--project")):
+        if given:
+            raise ValidationError(
+                text("until_done.alone", option=name, command=context.invoked_subcommand)
+            )
     return 0
 
 

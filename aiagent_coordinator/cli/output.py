@@ -74,6 +74,27 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     print("\n".join(lines))
 
 
+def local(instant: str, zone: str) -> str:
+    """An instant as people of a time zone read it; in UTC as the server wrote it."""
+    if zone == "UTC":
+        return instant
+    from aiagent_coordinator import clock
+
+    return clock.local(instant, zone)
+
+
+def localized(known: Mapping[str, Any], zone: str) -> list[tuple[str, object]]:
+    """What is known of one thing, as pairs for `facts`, its instants in a time zone."""
+    return [
+        (name, local(value, zone) if isinstance(value, str) and _is_instant(name) else value)
+        for name, value in known.items()
+    ]
+
+
+def _is_instant(name: str) -> bool:
+    return name.endswith(("_at", "_until")) or name == "not_before"
+
+
 def facts(pairs: Sequence[tuple[str, object]]) -> None:
     """Print what is known of one thing, a line each; several lines of text stay several lines."""
     width = max((len(name) for name, _ in pairs), default=0)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from aiagent_coordinator.cli import options, output
-from aiagent_coordinator.cli.connect import call, call_pages
+from aiagent_coordinator.cli.connect import call, call_pages, locate
 from aiagent_coordinator.messages import text
 
 #: What `run list --json` prints of each run; scripts rely on the names.
@@ -51,6 +51,7 @@ def list_runs(task_id: str | None, limit: int | None, as_json: bool) -> None:
     if not runs:
         output.talk(text("list.no_runs"))
         return
+    zone = locate(options.current()).zone
     names = ("id", "phase", "outcome", "reason", "attempt", "agent", "started")
     output.table(
         [text(f"table.{name}") for name in names],
@@ -62,7 +63,7 @@ def list_runs(task_id: str | None, limit: int | None, as_json: bool) -> None:
                 item.get("reason"),
                 item["attempt"],
                 item["agent_id"],
-                item.get("started_at"),
+                output.local(item.get("started_at") or "", zone),
             )
             for item in runs
         ],
@@ -79,4 +80,4 @@ def show(run_id: str, as_json: bool) -> None:
     if as_json:
         output.json_result(found)
     else:
-        output.facts(list(found.items()))
+        output.facts(output.localized(found, locate(options.current()).zone))

@@ -23,13 +23,29 @@ def coordinate() -> int:
     return run_roles(options.current(), frozenset({"coordinator"}))
 
 
-def run_roles(given: options.Options, roles: frozenset[str], *, until_done: bool = False) -> int:
-    """Run these roles until they end, and give the exit status.
+def run_both(given: options.Options, *, until_done: bool, project: str | None) -> int:
+    """Run server and loop until they end, and give the exit status.
 
     Args:
         given: The options.
-        roles: What this process is.
-        until_done: End when every task is over or waits for a person; 0 only if all succeeded.
+        until_done: End when no task goes on by itself any more; 0 only if all succeeded.
+        project: With `until_done`: only the tasks of this project count.
+
+    Raises:
+        CoordinatorError: they cannot start, or there is no such project.
+    """
+    roles = frozenset({"server", "coordinator"})
+    if not until_done:
+        return run_roles(given, roles)
+    from aiagent_coordinator.cli.until_done import Follower
+
+    follower = Follower(given, project)
+    follower.start()
+    return follower.conclude(run_roles(given, roles))
+
+
+def run_roles(given: options.Options, roles: frozenset[str]) -> int:
+    """Run these roles until they end, and give the exit status.
 
     Raises:
         CoordinatorError: they cannot start.
@@ -39,16 +55,9 @@ def run_roles(given: options.Options, roles: frozenset[str], *, until_done: bool
         output.talk(text("daemon.no_config"))
     from aiagent_coordinator.daemon import run_daemon
 
-    follower = None
-    if until_done:
-        from aiagent_coordinator.cli.until_done import Follower
-
-        follower = Follower(given)
-        follower.start()
-    status = run_daemon(
+    return run_daemon(
         config,
         roles=roles,
         log_format=given.log_format,
         overrides=given.overrides,
     )
-    return status if follower is None else follower.conclude(status)

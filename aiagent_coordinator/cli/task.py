@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from aiagent_coordinator.cli import options, output
-from aiagent_coordinator.cli.connect import call, call_pages
+from aiagent_coordinator.cli.connect import call, call_pages, locate
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.tasks import TaskStatus
@@ -111,7 +111,8 @@ def show(task_id: str, as_json: bool) -> None:
         around = {name: value for name, value in answer.items() if name != "task"}
         output.json_result({**around, **found})
         return
-    output.facts([(name, value) for name, value in found.items() if name != "question"])
+    known = {name: value for name, value in found.items() if name != "question"}
+    output.facts(output.localized(known, locate(options.current()).zone))
     questions: list[dict[str, Any]] = answer.get("questions") or []
     for asked in questions:
         state = asked.get("answer") or text("task.unanswered", id=asked["id"])

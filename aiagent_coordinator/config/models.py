@@ -197,8 +197,8 @@ class AgentSettings(_Model):
     )
     passkey: Secret | None = setting(
         None,
-        "What the agent shows a server that asks for it; ours does not. `${VAR}` is expanded.",
-        reload="live",
+        "With it a process of the agent outside its run's own tree can authenticate as the run. "
+        "Kept as a salted hash; no program of an agent is given it. `${VAR}` is expanded.",
     )
     max_concurrent: int = setting(
         1, "Runs it may have at a time, over all projects.", ge=1, le=1000, reload="live"
@@ -307,7 +307,7 @@ class Settings(_Model):
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     timezone: TimeZone = setting(
         "UTC",
-        "The time zone for screens and prompts; nothing shows a local time yet, everything is UTC.",
+        "The time zone of what commands and the log show to people; JSON and files are always UTC.",
     )
     i_understand_unsandboxed: bool = setting(
         False, "Allows `approval: bypass`: the agent's program runs anything, as you."

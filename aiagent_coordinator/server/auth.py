@@ -23,6 +23,7 @@ from aiagent_coordinator.errors import ForbiddenError, UnauthorizedError
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Run, RunPhase, ShimIdentity
 from aiagent_coordinator.server.sockets import Peer
+from aiagent_coordinator.store import passkeys
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.telemetry import log_event
@@ -134,6 +135,7 @@ class Authenticator:
         self._live = live
         self._operator = _digest(operator_key)
         self._coordinator = _digest(coordinator_key)
+        self._one_at_a_time = anyio.CapacityLimiter(1)
 
     async def place(self, caller: Caller) -> None:
         """See whether a new connection comes from inside a live run; that caps all it can be."""
@@ -191,13 +193,22 @@ class Authenticator:
         """Forget who is calling, until `authenticate` is called again."""
         caller.is_logged_out = True
 
-    async def authenticate(self, caller: Caller) -> Identity:
-        """Give an agent its identity: the one it has, or the run whose tree it comes from.
+    async def authenticate(self, caller: Caller, arguments: Mapping[str, Any]) -> Identity:
+        """Give an agent its identity: the one it has, the run whose tree it comes from, or by passkey.
+
+        Args:
+            caller: The connection.
+            arguments: Of the call: with `passkey`, `agent_id` says whose; `project_id` where.
 
         Raises:
-            UnauthorizedError: neither is there.
+            UnauthorizedError: none is there, or the passkey is wrong.
+            ForbiddenError: the connection may not show it.
         """
         caller.is_logged_out = False
+        if "passkey" in arguments:
+            identity = await self._agent_by(caller, arguments)
+            if caller.identity is None:
+                caller.identity, caller.refusal = identity, None
         if caller.identity is None and caller.cap is not None:
             caller.identity = _identity_of(await self._live_run(caller.cap))
             caller.refusal = None
@@ -221,6 +232,46 @@ class Authenticator:
             caller.resend = _request_ids(params.get("resend"))
         if run.hello_at is None:
             await self._store.write(lambda unit: run_store.mark_hello(unit, run.id))
+
+    async def _agent_by(self, caller: Caller, arguments: Mapping[str, Any]) -> Identity:
+        """The live run of the agent whose passkey is shown; inside a run, that run and no other."""
+        if caller.is_lost:
+            _refuse_from_inside(caller)
+        agent_id, passkey = arguments.get("agent_id"), arguments["passkey"]
+        known = caller.identity.agent_id if caller.identity else None
+        agent_id = known if agent_id is None else agent_id
+        if not await self._is_passkey(agent_id, passkey):
+            raise UnauthorizedError("the agent's id or its passkey is wrong", hint="exit")
+        if caller.identity is not None:
+            return caller.identity
+        project_id = arguments.get("project_id")
+        runs = [
+            run
+            for run in (await self._live.all()).values()
+            if run.agent_id == agent_id
+            and has_agent(run)
+            and project_id in (None, run.project_id)
+            and caller.cap in (None, run.id)
+        ]
+        if len(runs) != 1:
+            what = "no run of this agent is live" if not runs else "several runs of it are live"
+            raise UnauthorizedError(
+                what, hint="name its project_id, or use the bridge that its run was given"
+            )
+        return _identity_of(runs[0])
+
+    async def _is_passkey(self, agent_id: object, passkey: object) -> bool:
+        """Whether a passkey is an agent's; a wrong id takes as long as a wrong passkey."""
+        texts = [one for one in (agent_id, passkey) if isinstance(one, str)]
+        if len(texts) != 2 or not all(0 < len(one) <= MAX_KEY_CHARS for one in texts):
+            return False
+        if not texts[0].isprintable():
+            return False  # no id, and perhaps nothing that a database takes
+        stored = await self._store.read(lambda unit: passkeys.hash_for(unit, texts[0]))
+        # One at a time: guessing must not take the machine.
+        return await to_thread.run_sync(
+            passkeys.matches, texts[1], stored, limiter=self._one_at_a_time
+        )
 
     async def _run_by(self, token: object) -> Run | None:
         if not isinstance(token, str) or not 0 < len(token) <= MAX_KEY_CHARS:

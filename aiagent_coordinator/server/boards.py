@@ -55,6 +55,8 @@ TOOLS: dict[str, Tool] = {
 }
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
+#: Arguments that are kept nowhere, not even hashed with others.
+_SECRETS = frozenset({"coordinator_token", "passkey"})
 #: Arguments that say who calls or for whom; an agent can only name itself.
 _OWN_IDS = ("run_id", "task_id", "agent_id", "project_id")
 
@@ -113,7 +115,7 @@ class Boards:
         if tool is None:
             raise UnknownToolError
         if tool.is_open:
-            identity = await self.auth.authenticate(call.session.caller)
+            identity = await self.auth.authenticate(call.session.caller, call.arguments)
         else:
             identity = await self.auth.identify(call.session.caller, call.arguments)
         if identity is None:
@@ -276,7 +278,8 @@ def _effect_key(run_id: str, call: Call) -> tuple[effects.CallKey | None, bool]:
 
 def _digest(call: Call) -> str:
     """What was asked, whatever the order of its keys."""
-    asked = {"name": call.name, "arguments": dict(call.arguments)}
+    arguments = {key: value for key, value in call.arguments.items() if key not in _SECRETS}
+    asked = {"name": call.name, "arguments": arguments}
     text = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -25,6 +25,8 @@ from aiagent_coordinator.tasks import (
 
 #: A coordinator renews every 30 s; one that was not heard for three times that is not there.
 SEEN_SECONDS = 90.0
+#: Reasons of a coordinator that the board finds by itself.
+_TOLD_BY_US = ("max_concurrent", "the run before", "unschedulable")
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
         return [_waiting(unit, task)]
     return [
         *_own(unit, task),
-        *_place(unit, task, around),
+        *why_held(unit, task.project_id, task.agent_id, around),
         *_nobody(around),
         *_limits(unit, task, around),
         *_at_coordinators(unit, task, around),
@@ -146,9 +148,14 @@ def _own(unit: Unit, task: Task) -> Iterator[Json]:
         yield _reason("not_before", text)
 
 
-def _place(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
-    """What its project and its agent say."""
-    project = projects.get_project(unit, task.project_id)
+def why_held(unit: Unit, project_id: str, agent_id: str | None, around: Around) -> list[Json]:
+    """Why nobody can take the queued tasks of a project that name this agent, or none."""
+    return list(_place(unit, project_id, agent_id, around))
+
+
+def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) -> Iterator[Json]:
+    """What their project and their agent say."""
+    project = projects.get_project(unit, project_id)
     declared = {one.id for one in projects.list_projects(unit)}
     if project.id not in declared:
         text = f"project {project.id} is not in the configuration any more"
@@ -156,9 +163,9 @@ def _place(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
     elif project.status != "active":
         do = f"project resume {project.id}"
         yield _reason("project_paused", f"project {project.id} is {project.status}", do)
-    agents = _agents(unit, task)
+    agents = _agents(unit, project_id, agent_id)
     if not agents:
-        who = f"agent {task.agent_id} does not work" if task.agent_id else "no agent works"
+        who = f"agent {agent_id} does not work" if agent_id else "no agent works"
         yield _reason("no_agent", f"{who} in project {project.id}", "assign one to the project")
         return
     enabled = [agent for agent in agents if agent.enabled]
@@ -172,11 +179,11 @@ def _place(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
         yield _reason("unschedulable", f"no coordinator can start {told}", "change the agent")
 
 
-def _agents(unit: Unit, task: Task) -> list[Agent]:
+def _agents(unit: Unit, project_id: str, agent_id: str | None) -> list[Agent]:
     return [
         agent
         for agent, project in projects.assignments(unit)
-        if project.id == task.project_id and task.agent_id in (None, agent.id)
+        if project.id == project_id and agent_id in (None, agent.id)
     ]
 
 
@@ -191,17 +198,13 @@ def _at_coordinators(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
     """What only the coordinators know: what is resting, and what the machine has left."""
     reasons = {
         agent.id: around.why_waiting(agent.id, task.project_id)
-        for agent in _agents(unit, task)
+        for agent in _agents(unit, task.project_id, task.agent_id)
         if agent.enabled
     }
     if reasons and all(reasons.values()):
         for agent_id, reason in reasons.items():
             if reason and not reason.startswith(_TOLD_BY_US):
                 yield _reason("coordinator", f"{agent_id} is not started: {reason}")
-
-
-#: Reasons of a coordinator that the board finds by itself.
-_TOLD_BY_US = ("max_concurrent", "the run before", "unschedulable")
 
 
 def _limits(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
@@ -218,7 +221,7 @@ def _limits(unit: Unit, task: Task, around: Around) -> Iterator[Json]:
         if holder is not None:
             text = f"run {holder} works in {project.path}, one at a time"
             yield _reason("directory_in_use", text, f"logs {holder}")
-    agents = _agents(unit, task)
+    agents = _agents(unit, task.project_id, task.agent_id)
     full = [_agent_limit(agent, counted) for agent in agents]
     if full and all(full):
         yield from (reason for reason in full if reason)

@@ -54,6 +54,13 @@ class AgentArguments(Arguments):
     run_id: str | None = None
 
 
+class Authenticate(AgentArguments):
+    """Arguments of `authenticate`; none are needed over a run's own bridge."""
+
+    passkey: str | None = None
+    """With `agent_id`: for a process that is not inside the run's tree."""
+
+
 class ReportProgress(AgentArguments):
     """Arguments of `report_progress`."""
 
@@ -85,7 +92,7 @@ class ReportCompleted(AgentArguments):
     """For each acceptance criterion, how you know that it is met."""
 
 
-async def authenticate(context: Context, arguments: AgentArguments) -> Json:
+async def authenticate(context: Context, arguments: Authenticate) -> Json:
     """Say who the caller is."""
     del arguments
 
@@ -305,9 +312,9 @@ def _titled(title: str, text: str | None) -> str | None:
 TOOLS = table(
     (
         tool(
-            AgentArguments,
+            Authenticate,
             authenticate,
-            "Say who you are. Takes no arguments: the connection knows. Call this first.",
+            "Say who you are. Needs no arguments: the connection knows. Call this first.",
             Role.AGENT,
             is_open=True,
         ),

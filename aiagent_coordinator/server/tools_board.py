@@ -10,7 +10,7 @@ from pydantic import Field
 
 from aiagent_coordinator.errors import ForbiddenError, ValidationError
 from aiagent_coordinator.ids import CHOSEN_ID
-from aiagent_coordinator.server import explain, rows
+from aiagent_coordinator.server import explain, remaining, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
@@ -70,6 +70,12 @@ class OneAgent(Arguments):
     """An agent by its id, or the beginning of it."""
 
     agent_id: str
+
+
+class Remaining(Arguments):
+    """Arguments of `get_remaining`."""
+
+    project_id: str | None = None
 
 
 class CreateProject(Arguments):
@@ -171,9 +177,7 @@ async def remove_dependency(context: Context, arguments: Release) -> Json:
 async def explain_task(context: Context, arguments: OneTask) -> Json:
     """Say why a task does not run."""
     board = context.board
-    around = explain.Around(
-        dict(board.coordinators), board.clock.now(), board.terms.max_concurrent, dict(board.told)
-    )
+    around = _around(context)
 
     def work(unit: Unit) -> Json:
         task = task_store.find_task(unit, arguments.task_id)
@@ -183,6 +187,25 @@ async def explain_task(context: Context, arguments: OneTask) -> Json:
         }
 
     return await board.store.read(work)
+
+
+async def get_remaining(context: Context, arguments: Remaining) -> Json:
+    """Say whether anything still goes on by itself, and what is queued where nobody can take it."""
+    around = _around(context)
+
+    def work(unit: Unit) -> Json:
+        named = arguments.project_id
+        project_id = None if named is None else meant_project(unit, named)
+        return {"project_id": project_id, **remaining.remaining(unit, project_id, around)}
+
+    return await context.board.store.read(work)
+
+
+def _around(context: Context) -> explain.Around:
+    board = context.board
+    return explain.Around(
+        dict(board.coordinators), board.clock.now(), board.terms.max_concurrent, dict(board.told)
+    )
 
 
 def _setting(status: str) -> Callable[[Context, OneProject], Awaitable[Json]]:
@@ -322,6 +345,7 @@ TOOLS: dict[str, Tool] = table(
         tool(Depend, add_dependencies, "Let a task wait for others.", Role.PERSON),
         tool(Release, remove_dependency, "Let a task wait no more.", Role.PERSON),
         tool(OneTask, explain_task, "Say why a task does not run.", Role.PERSON),
+        tool(Remaining, get_remaining, "Say whether anything still moves.", Role.PERSON),
         tool(OneProject, pause_project, "Pause a project.", Role.PERSON),
         tool(OneProject, resume_project, "Resume a project.", Role.PERSON),
         tool(OneProject, archive_project, "Archive a project.", Role.PERSON),
