@@ -50,6 +50,9 @@ class Pending(Generic[T]):
 class Database(Protocol):
     """SQLite or PostgreSQL; every method blocks and is called in a thread."""
 
+    #: Set when nothing may be written any more: the store ends with it.
+    broken: StoreError | None
+
     def commit(self, batch: Sequence[Pending[Any]]) -> list[Event]:
         """Run units and make them durable; each gets its result or its error.
 
