@@ -94,7 +94,9 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
         connection.execute("PRAGMA busy_timeout=5000")
-        connection.execute("PRAGMA journal_mode=WAL")
+        mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":  # a disk that refuses leaves another mode in force, without an error
+            raise StoreError(f"the journal {path} cannot be written ahead", reason="disk")
         connection.execute("PRAGMA synchronous=FULL")
         _check(connection, path)
     except (sqlite3.Error, OSError) as error:

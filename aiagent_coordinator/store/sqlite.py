@@ -145,6 +145,9 @@ def _engine(path: Path, begin: str, *, read_only: bool) -> Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
+        if cursor.fetchone() != ("wal",):
+            # A disk that refuses leaves another mode in force, without an error.
+            raise StoreError(f"{path} cannot be written ahead", reason="disk")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         if read_only:
