@@ -105,8 +105,8 @@ async def test_a_restart_of_the_database_is_named_and_what_was_acknowledged_is_t
         await anyio.to_thread.run_sync(cluster.start)
         await store.write(saying("crd_2"))
         await store.write(saying("crd_3"))
-        assert await store.read(known) == ["crd_1", "crd_2", "crd_3"]
-        await store.write(lambda unit: unit.conn.execute(text("DELETE FROM coordinator")))
+        found = await store.read(known)
+        assert [found.count(name) for name in ("crd_1", "crd_2", "crd_3")] == [1, 1, 1]
 
 
 CUT = """
