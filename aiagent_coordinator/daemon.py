@@ -20,6 +20,7 @@ import anyio
 from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
+from aiagent_coordinator.coordinator.admission import Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.plan import Limits
@@ -240,6 +241,7 @@ def make_service(house: House) -> CoordinatorService:
                 settings.breaker.first,
                 settings.breaker.longest,
             ),
+            watermarks=Watermarks(settings.watermarks.memory, settings.watermarks.disk),
             renew_seconds=min(RENEW_SECONDS, settings.lease.seconds / 3),
             retention=Retention(settings.retention.run_age, settings.retention.run_size),
         ),

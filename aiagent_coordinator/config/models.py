@@ -162,6 +162,13 @@ class LeaseSettings(_Model):
     )
 
 
+class WatermarkSettings(_Model):
+    """What of the machine stays free: no run starts that would take it. 0 switches one off."""
+
+    memory: Size = setting(512 * 1024**2, "Memory that stays free.")
+    disk: Size = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
+
+
 class RetentionSettings(_Model):
     """How long the folders of runs that are over are kept. Unreported and living ones always are."""
 
@@ -337,6 +344,7 @@ class Settings(_Model):
     ask: AskSettings = setting(AskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     lease: LeaseSettings = setting(LeaseSettings(), "See below.")
+    watermarks: WatermarkSettings = setting(WatermarkSettings(), "See below.")
     retention: RetentionSettings = setting(RetentionSettings(), "See below.")
     timezone: TimeZone = setting(
         "UTC",

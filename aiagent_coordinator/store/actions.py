@@ -46,7 +46,8 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     live = [run for run in live if run not in left]
     queues = _queues(unit)
     later = _projects_with_later(unit)
-    busy = checkouts.busy(unit)
+    left_ids = {run.id for run in left}
+    busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
     actions: list[Action] = []
     for agent, project in projects.assignments(unit):
         mine = [queues[key] for key in _keys(agent, project) if key in queues]

@@ -193,7 +193,7 @@ def fleet(root: Path, count: int, **settings: Any) -> Generator[Fleet]:
             max_finishing=8,
             retry={"max_attempts": 3, "backoff_seconds": [0.05]},
             stop_grace_seconds=1,
-            **settings,
+            **{"watermarks": {"memory": 0, "disk": 0}, **settings},
         )
         home.ready("serve")
         try:
