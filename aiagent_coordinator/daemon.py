@@ -20,9 +20,12 @@ import anyio
 from aiagent_coordinator.clock import SystemClock, zone_named
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Origin, changes, watch
+from aiagent_coordinator.coordinator.admission import Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.plan import Limits
+from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS
+from aiagent_coordinator.coordinator.retention import Retention
 from aiagent_coordinator.coordinator.service import CoordinatorService, CoordinatorSettings
 from aiagent_coordinator.errors import EXIT_CODES, ConfigError, CoordinatorError
 from aiagent_coordinator.executors.local import LocalExecutor
@@ -102,7 +105,7 @@ class _Life:
                     journal: Journal | None = None
                     if "coordinator" in self._roles:
                         journal = await inside.enter_async_context(
-                            open_journal(self._house.state.journal)
+                            open_journal(self._house.state.journal, self._house.state.quarantine)
                         )
                     store: Store | None = None
                     if "server" in self._roles:
@@ -246,6 +249,9 @@ def make_service(house: House) -> CoordinatorService:
                 settings.breaker.first,
                 settings.breaker.longest,
             ),
+            watermarks=Watermarks(settings.watermarks.memory, settings.watermarks.disk),
+            renew_seconds=min(RENEW_SECONDS, settings.lease.seconds / 3),
+            retention=Retention(settings.retention.run_age, settings.retention.run_size),
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),

@@ -182,6 +182,10 @@ class AlreadyRunningError(CoordinatorError):
     code = "ALREADY_RUNNING"
 
 
+class OvertakenError(AlreadyRunningError):
+    """Another process took this state directory over; this one changes nothing any more."""
+
+
 #: What a code that came over the wire is raised as on the other side.
 BY_CODE: dict[str, type[CoordinatorError]] = {
     cls.code: cls

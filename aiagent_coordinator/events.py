@@ -46,6 +46,8 @@ STORE_EVENTS: dict[str, str] = {
 LOG_EVENTS: dict[str, str] = {
     "daemon.root": "The program runs as root; its agents do too.",
     "daemon.ready": "The socket answers and the store is open.",
+    "daemon.degraded": "Something that work needs is missing, and nothing starts; data: reason.",
+    "daemon.recovered": "What was missing is there again.",
     "daemon.stopping": "No new run starts; data: mode, running.",
     "daemon.stopped": "Everything is closed.",
     "config.changed": "The configuration file changed, and what counts live does; data: live, next start, never.",
@@ -65,9 +67,14 @@ LOG_EVENTS: dict[str, str] = {
     "run.cleaned": "What the checks left in the worktree was taken away; data: files.",
     "run.end": "The run is over; data: outcome, reason, commit.",
     "run.adopted": "A run of an earlier life was found alive and taken on.",
+    "run.restored": "The journal was behind; the run's folder said how far it is; data: stage.",
+    "run.foreign": "A run directory of another version's making was found and left as it is.",
+    "journal.set_aside": "The journal was damaged: it lies in `quarantine`, and was made again; data: path, kept.",
     "run.lost": "A run ended without a record.",
     "run.stop": "The run's tree is being stopped; data: reason.",
     "run.failed": "The coordinator failed at this run; data: stage.",
+    "gc.done": "Folders of ended runs were removed; data: count, bytes.",
+    "gc.failed": "A folder could not be removed; it is tried again.",
     "report.retry": "A report was not taken and is tried again.",
     "report.refused": "A report was refused for good; data: code.",
 }

@@ -46,6 +46,15 @@ _ENGLISH: dict[str, str] = {
     "help.agent.show": "Show one agent, and where it works.",
     "help.logs": "Print what a run printed; of a task, its last run. Secrets are masked, and of what a "
     "terminal obeys only colours pass.",
+    "help.gc": "Remove the folders of runs that are over, by age and size (`retention` in the settings). "
+    "Never one that lives or is not reported yet, and no worktree.",
+    "help.option.dry_run": "Only say what would go.",
+    "gc.would": "{count} folders would go, {megabytes} MB; {kept} of ended runs stay.",
+    "gc.done": "{count} folders are gone, {megabytes} MB; {kept} of ended runs stay.",
+    "doctor.foreign_runs": "{count} run directories of another version: {names}",
+    "doctor.foreign_runs_fix": "look after them with the program that made them; they are left alone",
+    "help.option.after": "Print only what comes after this number of the order (`seq` of --json).",
+    "logs.reset": "{source} was replaced or cut; its lines count anew from here",
     "help.explain": "Say why a task does not run: every reason, the first one first, and what helps.",
     # help of options
     "help.option.agent": "The agent that is to do it; any agent of the project without.",
@@ -222,6 +231,7 @@ _ENGLISH: dict[str, str] = {
     "logs.gone": "the log of run {run} is not on this machine any more",
     "status.circuit": "Resting: {scope} {name} failed {failures} times in a row ({reason}); {state}, {seconds:.0f} s left.",
     "status.wait": "Waiting: {agent_id} in {project_id}: {reason}.",
+    "status.degraded": "degraded: {what} (nothing new starts until that is mended)",
     "status.questions": "Questions: {counts}.",
     "task.cancelled": "Task {id} is cancelled.",
     "status.running": "Server {version} runs as process {pid} on {socket}.",

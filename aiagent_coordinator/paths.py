@@ -16,6 +16,8 @@ from aiagent_coordinator.errors import ConfigError
 APP = "aiagent-coordinator"
 #: `sun_path` holds 108 bytes on Linux and 104 on macOS, with the final NUL; some clients append a suffix.
 SOCKET_PATH_BYTES = 100
+#: With less the databases and the records of what runs are about to meet a full disk.
+LEAST_FREE_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class StateDir:
         return self.root / "coordinator_id"
 
     @property
+    def epoch(self) -> Path:
+        """The number of the coordinator's current life; a higher one fences it."""
+        return self.root / "epoch"
+
+    @property
     def journal(self) -> Path:
         """The coordinator's own database."""
         return self.root / "journal.db"
@@ -87,6 +94,14 @@ class StateDir:
     def run(self, run_id: str) -> Path:
         """The folder of one run."""
         return self.runs / run_id
+
+    def is_full(self) -> bool:
+        """Whether its disk has no room for what must be written next: records, journal, board."""
+        try:
+            info = os.statvfs(self.root)
+        except OSError:
+            return False
+        return info.f_bavail * info.f_frsize < LEAST_FREE_BYTES
 
     def create(self) -> None:
         """Make the folders, readable by the owner alone.

@@ -54,6 +54,9 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     ask=_ask_policy(house.loaded),
                     max_concurrent=house.loaded.settings.max_concurrent,
                     unsandboxed=house.loaded.settings.i_understand_unsandboxed,
+                    lease_seconds=house.loaded.settings.lease.seconds,
+                    takeover_grace_seconds=house.loaded.settings.lease.takeover_grace,
+                    state=house.state,
                 ),
                 clock=SystemClock(),
             )

@@ -75,6 +75,7 @@ def examine(given: options.Options) -> Iterator[Finding]:
         yield _safely("socket", lambda: _socket(loaded.socket))
         yield _safely("state", lambda: _state(loaded.state_dir.root))
         yield from _disk(loaded.state_dir.root)
+        yield from _foreign_runs(loaded.state_dir.runs)
         yield from _clis(loaded, catalog)
         for project in loaded.settings.projects:
             yield _project(project)
@@ -187,6 +188,24 @@ def _disk(root: Path) -> Iterator[Finding]:
         level = "fault" if free < LEAST_BYTES else "warning"
     fix = "" if level == "ok" else text("doctor.disk_fix")
     yield Finding("disk", level, text("doctor.disk", gigabytes=f"{free / 1000**3:.1f}"), fix)
+
+
+def _foreign_runs(runs: Path) -> Iterator[Finding]:
+    """Run directories that another version made: nothing here reads or removes them."""
+    from aiagent_coordinator.executors.inspection import FORMAT, read_plain
+
+    versions = ((name, read_plain(runs / name / "format", 64)) for name in _listed(runs))
+    names = [name for name, found in versions if found is not None and found.strip() != FORMAT]
+    if names:
+        message = text("doctor.foreign_runs", count=len(names), names=", ".join(names[:3]))
+        yield Finding("runs", "warning", message, text("doctor.foreign_runs_fix"))
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
+    except OSError:
+        return []
 
 
 def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from aiagent_coordinator.messages import text
 from aiagent_coordinator.redaction import Masker, printable
 
 if TYPE_CHECKING:
+    from aiagent_coordinator.logs.follow import Reset
     from aiagent_coordinator.logs.record import Record
     from aiagent_coordinator.wire.client import BlockingClient
 
@@ -37,10 +38,13 @@ _RESET = "\x1b[0m"
 @click.command(help=text("help.logs"))
 @click.argument("ident", metavar="TASK|RUN")
 @click.option("-f", "--follow", is_flag=True, help=text("help.option.follow"))
+@click.option("--after", type=click.IntRange(0), default=0, help=text("help.option.after"))
 @options.as_json
 @options.common
-def logs(ident: str, follow: bool, as_json: bool) -> None:
+def logs(ident: str, follow: bool, after: int, as_json: bool) -> None:
     """Print what a run printed."""
+    from aiagent_coordinator.logs.follow import Reset
+
     place = locate(options.current())
     with board(place) as client:
         run = find_run(client, ident)
@@ -50,7 +54,10 @@ def logs(ident: str, follow: bool, as_json: bool) -> None:
             _print_readable(run, masker, place.zone, follow=follow)
             return
         for record in _records(client, run, folder, follow=follow):
-            _print(record, masker, None if as_json else place.zone)
+            if isinstance(record, Reset):
+                output.talk(text("logs.reset", source=record.source.value))
+            elif record.seq > after:
+                _print(record, masker, None if as_json else place.zone)
 
 
 def find_run(client: BlockingClient, ident: str) -> dict[str, Any]:
@@ -103,33 +110,21 @@ def _keys(place: Place) -> Iterator[str]:
 
 def _records(
     client: BlockingClient, run: dict[str, Any], folder: Path, *, follow: bool
-) -> Iterator[Record]:
-    from aiagent_coordinator.logs.merge import records
+) -> Iterator[Record | Reset]:
+    from aiagent_coordinator.logs.follow import Follower
 
-    shown, size = 0, -1
-    while True:
-        is_over = run.get("ended_at") is not None or (folder / "exit").exists()
-        now = _size(folder)
-        if now != size or is_over:
-            size = now
-            # a later pass yields the same records first
-            for record in records(folder, is_ended=is_over):
-                if record.seq > shown:
-                    shown = record.seq
-                    yield record
-        if is_over or not follow:
-            return
-        output.flush()
-        time.sleep(FOLLOW_SECONDS)
-        run = client.call("get_run", {"run_id": run["id"]})["run"]  # pyright: ignore[reportAssignmentType] - our own server's answer
-
-
-def _size(folder: Path) -> int:
-    return sum(
-        (folder / name).stat().st_size
-        for name in ("out", "err", "ticks")
-        if (folder / name).exists()
-    )
+    follower = Follower(folder)
+    try:
+        while True:
+            is_over = run.get("ended_at") is not None or (folder / "exit").exists()
+            yield from follower.read(is_ended=is_over)
+            if is_over or not follow:
+                return
+            output.flush()
+            time.sleep(FOLLOW_SECONDS)
+            run = client.call("get_run", {"run_id": run["id"]})["run"]  # pyright: ignore[reportAssignmentType] - our own server's answer
+    finally:
+        follower.close()
 
 
 def _print(record: Record, masker: Masker, zone: str | None) -> None:
@@ -140,6 +135,7 @@ def _print(record: Record, masker: Masker, zone: str | None) -> None:
         output.json_line(
             {
                 "ts": stamp,
+                "seq": record.seq,
                 "stream": record.source.value,
                 "line": record.line_no,
                 "message": printable(message)[:SHOWN_CHARS],

@@ -68,6 +68,7 @@ for name, module in (
     ("config", "config"),
     ("init", "init"),
     ("doctor", "doctor"),
+    ("gc", "gc"),
 ):
     main.add_command(Later(name, module, name))
 

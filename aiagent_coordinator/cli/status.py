@@ -33,6 +33,8 @@ def status(as_json: bool) -> None:
         output.json_result(known)
         return
     output.result(text("status.running", version=version, pid=known["pid"], socket=place.socket))
+    if answer.get("degraded"):
+        output.result(text("status.degraded", what=", ".join(map(str, answer["degraded"]))))  # pyright: ignore[reportArgumentType] - our own server's answer
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
     # our own server's answer, whose shape its tests hold

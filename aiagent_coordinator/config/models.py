@@ -42,6 +42,10 @@ def _duration(value: object) -> float:
     return values.parse_duration(value)
 
 
+def _size(value: object) -> int:
+    return values.parse_size(value)
+
+
 def _positive_duration(value: object) -> float:
     seconds = values.parse_duration(value)
     if seconds <= 0:
@@ -85,6 +89,8 @@ def _timezone(value: object) -> str:
 #: Seconds; in the file a number or a number with a unit.
 Duration = Annotated[float, PlainValidator(_duration)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
+#: Bytes; in the file a number or a number with a unit.
+Size = Annotated[int, PlainValidator(_size)]
 #: Text in which `${VAR}` is expanded.
 Expanded = Annotated[str, PlainValidator(_text)]
 FilePath = Annotated[Path, PlainValidator(_path)]
@@ -140,6 +146,38 @@ class AskSettings(_Model):
     max_per_task: int = setting(5, "Questions a task may ask in all.", ge=0, le=1000)
     timeout: PositiveDuration = setting(
         604800.0, "A question without an answer for so long fails its task."
+    )
+
+
+class LeaseSettings(_Model):
+    """How long a run is safe from other coordinators of the same server."""
+
+    seconds: PositiveDuration = setting(
+        90.0, "How long a run stays its coordinator's without a sign of life; renewed three times."
+    )
+    takeover_grace: Duration = setting(
+        600.0,
+        "How long after that another coordinator of its project still leaves it alone. Only the "
+        "server's file counts.",
+    )
+
+
+class WatermarkSettings(_Model):
+    """What of the machine stays free: no run starts that would take it. 0 switches one off."""
+
+    memory: Size = setting(512 * 1024**2, "Memory that stays free.")
+    disk: Size = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
+
+
+class RetentionSettings(_Model):
+    """How long the folders of runs that are over are kept. Unreported and living ones always are."""
+
+    run_age: PositiveDuration = setting(
+        2592000.0, "A run that ended longer ago loses its folder; its readable log stays."
+    )
+    run_size: Size = setting(
+        10_000_000_000,
+        "When the folders of all ended runs are larger together, the oldest go until they are not.",
     )
 
 
@@ -305,6 +343,9 @@ class Settings(_Model):
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
+    lease: LeaseSettings = setting(LeaseSettings(), "See below.")
+    watermarks: WatermarkSettings = setting(WatermarkSettings(), "See below.")
+    retention: RetentionSettings = setting(RetentionSettings(), "See below.")
     timezone: TimeZone = setting(
         "UTC",
         "The time zone of what commands and the log show to people; JSON and files are always UTC.",

@@ -6,6 +6,7 @@ power cut. It is not the board: the server keeps that, and the two meet only ove
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,47 +17,15 @@ from typing import Any, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-from aiagent_coordinator.errors import StoreError
-from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.clock import Clock, SystemClock
+from aiagent_coordinator.coordinator.entries import next_epoch
+from aiagent_coordinator.coordinator.journal_file import open_or_set_aside
+from aiagent_coordinator.errors import CoordinatorError, OvertakenError, StoreError
 
 T = TypeVar("T")
 
-#: Raised with every change of the tables below; another one is refused, not guessed at.
-SCHEMA_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE run (
-  run_id TEXT PRIMARY KEY,
-  agent_id TEXT NOT NULL,
-  project_id TEXT NOT NULL,
-  purpose TEXT NOT NULL,
-  slot INTEGER NOT NULL,
-  stage TEXT NOT NULL,
-  record TEXT NOT NULL
-) STRICT;
--- One live run per line of work: the second guard beside the server's own.
-CREATE UNIQUE INDEX run_live ON run (agent_id, project_id, purpose, slot) WHERE stage <> 'done';
-CREATE TABLE stage (
-  run_id TEXT NOT NULL,
-  stage TEXT NOT NULL,
-  began_at TEXT NOT NULL,
-  ended_at TEXT,
-  PRIMARY KEY (run_id, stage)
-) STRICT;
-CREATE TABLE outbox (
-  run_id TEXT NOT NULL,
-  seq INTEGER NOT NULL,
-  tool TEXT NOT NULL,
-  arguments TEXT NOT NULL,
-  answer TEXT,
-  acked_at TEXT,
-  PRIMARY KEY (run_id, seq)
-) STRICT;
-"""
-
-#: How long the outbox keeps a row after the server took it, for questions asked later.
-OUTBOX_KEEP_HOURS = 24
+#: After a failed fsync the system may have dropped what it was given: success later means nothing.
+LOST_BY_THE_DISK = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
 @dataclass
@@ -77,6 +46,29 @@ class Journal:
         self._waiting: list[_Unit] = []
         self._wake = anyio.Event()
         self._thread = anyio.CapacityLimiter(1)
+        self._fence: _Fence | None = None
+        #: Why nothing may be written any more, if so.
+        self._broken: CoordinatorError | None = None
+
+    async def begin_life(self, epoch_file: Path, floor: int = 0) -> int:
+        """Count up and return the number of this life. From then on a higher one fences us.
+
+        The number stands in a file of its own too: a journal that was lost or put back from a copy
+        must not repeat one. The server refuses what comes with a number lower than it knows.
+
+        Args:
+            epoch_file: Where the number stands beside the journal.
+            floor: No lower number may be given, whatever the two say.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        known = await anyio.to_thread.run_sync(_read_number, epoch_file)
+        floor = max(floor, (known or 0) + 1)
+        epoch = await self.write(lambda connection: next_epoch(connection, floor))
+        await anyio.to_thread.run_sync(_write_number, epoch_file, epoch)
+        self._fence = _Fence(epoch_file, epoch)
+        return epoch
 
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in a transaction and return its result once it is on the disk.
@@ -85,7 +77,10 @@ class Journal:
 
         Raises:
             StoreError: the disk refused it; nothing of the unit is kept.
+            OvertakenError: a later life writes here now; nothing of the unit is kept.
         """
+        if self._broken is not None:
+            raise self._broken
         unit = _Unit(work)
         self._waiting.append(unit)
         self._wake.set()
@@ -95,7 +90,12 @@ class Journal:
         return unit.result
 
     async def run_writer(self) -> None:
-        """Commit what waits, for as long as the journal is open."""
+        """Commit what waits, for as long as the journal is open.
+
+        Raises:
+            OvertakenError: a later life writes here now.
+            StoreError: the disk lost what it was given: what it says from now on proves nothing.
+        """
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
@@ -105,11 +105,15 @@ class Journal:
                 await anyio.to_thread.run_sync(self._commit, units, limiter=self._thread)
             for unit in units:
                 unit.done.set()
+            if self._broken is not None:
+                raise self._broken
 
     def _commit(self, units: Sequence[_Unit]) -> None:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
+            if self._fence is not None:
+                self._fence.check(connection)
             for unit in units:
                 connection.execute("SAVEPOINT unit")
                 try:
@@ -119,29 +123,90 @@ class Journal:
                     unit.error = error
                 connection.execute("RELEASE unit")
             connection.execute("COMMIT")
+        except OvertakenError as error:
+            self._broken = error
+            self._undo(units, error)
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            for unit in units:
-                unit.error = StoreError(
-                    f"the journal could not be written: {error}",
-                    hint="is the disk full?",
-                    reason="disk",
-                )
+            failure = StoreError(
+                f"the journal could not be written: {error}",
+                hint="is the disk full?",
+                reason="disk",
+            )
+            if getattr(error, "sqlite_errorcode", 0) in LOST_BY_THE_DISK:
+                self._broken = failure
+            self._undo(units, failure)
+
+    def _undo(self, units: Sequence[_Unit], error: CoordinatorError) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        for unit in units:
+            unit.error = error
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Run a query; it sees everything that was written before."""
         return await anyio.to_thread.run_sync(query, self._connection, limiter=self._thread)
 
 
+@dataclass(frozen=True)
+class _Fence:
+    """What says whether this life is still the last: the journal, and the file beside it."""
+
+    file: Path
+    epoch: int
+
+    def check(self, connection: sqlite3.Connection) -> None:
+        """Raise OvertakenError when a later life has begun.
+
+        The file counts too: a later life may write another journal than the one we hold open.
+        """
+        row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
+        known = max(int(row[0]) if row else 0, _read_number(self.file) or 0)
+        if known > self.epoch:
+            raise OvertakenError(
+                f"life {known} of this coordinator has begun, this is life {self.epoch}",
+                hint="the later process looks after the runs",
+                epoch=self.epoch,
+                later=known,
+            )
+
+
+def _read_number(file: Path) -> int | None:
+    try:
+        return int(file.read_bytes()[:32])
+    except (OSError, ValueError):
+        return None
+
+
+def _write_number(file: Path, number: int) -> None:
+    draft = file.with_suffix(".tmp")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(b"%d\n" % number)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError as error:
+        raise StoreError(f"{file} cannot be written: {error.strerror}", reason="disk") from error
+
+
 @asynccontextmanager
-async def open_journal(path: Path) -> AsyncGenerator[Journal]:
+async def open_journal(
+    path: Path, quarantine: Path | None = None, clock: Clock | None = None
+) -> AsyncGenerator[Journal]:
     """Open or make the journal and own its writer for as long as the block runs.
 
+    Args:
+        path: The file.
+        quarantine: Where a damaged one goes; a folder beside it by default.
+        clock: The time in the name of what is set aside.
+
     Raises:
-        StoreError: the file is damaged or of another version; it is left as it is.
+        StoreError: the file cannot be opened, or is of another version; it is left as it is.
     """
-    connection = await anyio.to_thread.run_sync(_open, path)
+    quarantine = quarantine or path.with_name("quarantine")
+    connection = await anyio.to_thread.run_sync(
+        open_or_set_aside, path, quarantine, clock or SystemClock()
+    )
     journal = Journal(connection)
     try:
         async with anyio.create_task_group() as tasks:
@@ -156,119 +221,3 @@ async def open_journal(path: Path) -> AsyncGenerator[Journal]:
 
 def _end(tasks: TaskGroup) -> None:
     tasks.cancel_scope.cancel()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA busy_timeout=5000")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )
-        elif version != SCHEMA_VERSION:
-            connection.close()
-            raise StoreError(
-                f"the journal {path} has version {version}, this program knows {SCHEMA_VERSION}",
-                hint="use the program that wrote it",
-            )
-    except sqlite3.Error as error:
-        raise StoreError(
-            f"the journal {path} cannot be used: {error}",
-            hint="move it away: runs are found again by their folders",
-        ) from error
-    return connection
-
-
-# What the coordinator writes and asks. Each is a unit of work for `Journal.write` or `.read`.
-
-
-def next_epoch(connection: sqlite3.Connection) -> int:
-    """Begin a new life: count up and return the number that fences the lives before."""
-    row = connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchone()
-    epoch = int(row[0]) + 1 if row else 1
-    connection.execute(
-        "INSERT INTO meta VALUES ('epoch', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (str(epoch),),
-    )
-    return epoch
-
-
-def save_record(connection: sqlite3.Connection, record: RunRecord, now: str) -> None:
-    """Write a run as it is now: the stage before it ended, the one it is at begins."""
-    connection.execute(
-        "INSERT INTO run VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (run_id) DO UPDATE SET stage = excluded.stage, record = excluded.record",
-        (
-            record.run_id,
-            record.agent_id,
-            record.project_id,
-            record.purpose,
-            record.slot,
-            record.stage,
-            record.to_json(),
-        ),
-    )
-    connection.execute(
-        "UPDATE stage SET ended_at = ? WHERE run_id = ? AND stage <> ? AND ended_at IS NULL",
-        (now, record.run_id, record.stage),
-    )
-    if record.stage is not Stage.DONE:
-        connection.execute(
-            "INSERT OR IGNORE INTO stage VALUES (?, ?, ?, NULL)", (record.run_id, record.stage, now)
-        )
-
-
-def forget_run(connection: sqlite3.Connection, run_id: str) -> None:
-    """Drop an intent that came to nothing: the server said there was no work for it."""
-    connection.execute("DELETE FROM run WHERE run_id = ?", (run_id,))
-    connection.execute("DELETE FROM stage WHERE run_id = ?", (run_id,))
-    connection.execute("DELETE FROM outbox WHERE run_id = ?", (run_id,))
-
-
-def live_records(connection: sqlite3.Connection) -> list[RunRecord]:
-    """Every run that is not done, oldest first."""
-    rows = connection.execute("SELECT record FROM run WHERE stage <> 'done' ORDER BY run_id")
-    return [RunRecord.from_json(row[0]) for row in rows.fetchall()]
-
-
-def enqueue_report(
-    connection: sqlite3.Connection, run_id: str, seq: int, tool: str, arguments: str
-) -> tuple[str, str | None]:
-    """Put a report into the outbox once; return what stands there: its arguments and its answer.
-
-    A report that was written in an earlier life stays as it was written then.
-    """
-    connection.execute(
-        "INSERT OR IGNORE INTO outbox (run_id, seq, tool, arguments) VALUES (?, ?, ?, ?)",
-        (run_id, seq, tool, arguments),
-    )
-    row = connection.execute(
-        "SELECT arguments, answer FROM outbox WHERE run_id = ? AND seq = ?", (run_id, seq)
-    ).fetchone()
-    return row[0], row[1]
-
-
-def ack_report(
-    connection: sqlite3.Connection, run_id: str, seq: int, answer: str, now: str
-) -> None:
-    """Keep the server's answer to a report."""
-    connection.execute(
-        "UPDATE outbox SET answer = ?, acked_at = ? WHERE run_id = ? AND seq = ?",
-        (answer, now, run_id, seq),
-    )
-
-
-def prune(connection: sqlite3.Connection, before: str) -> int:
-    """Drop what is done and was acknowledged before the given instant; return how many runs went."""
-    connection.execute("DELETE FROM outbox WHERE acked_at < ?", (before,))
-    old = connection.execute(
-        "SELECT run_id FROM run WHERE stage = 'done' AND run_id NOT IN (SELECT run_id FROM outbox)"
-    ).fetchall()
-    for (run_id,) in old:
-        forget_run(connection, run_id)
-    return len(old)

@@ -18,10 +18,12 @@ from aiagent_coordinator import failpoints
 from aiagent_coordinator.coordinator.admission import Admission
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.link import ServerLink
-from aiagent_coordinator.coordinator.machine import look
+from aiagent_coordinator.coordinator.machine import Machine, look
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
+from aiagent_coordinator.coordinator.recover import Recovery
 from aiagent_coordinator.coordinator.supervisor import Supervisor
-from aiagent_coordinator.errors import CoordinatorError, ProtocolError
+from aiagent_coordinator.errors import CoordinatorError, OvertakenError, ProtocolError
+from aiagent_coordinator.paths import LEAST_FREE_BYTES
 from aiagent_coordinator.runs import Assignment, Purpose
 from aiagent_coordinator.telemetry import log_event
 
@@ -46,6 +48,7 @@ class Loop:
 
     supervisor: Supervisor
     link: ServerLink
+    recovery: Recovery
     fitness: Fitness
     admission: Admission
     limits: Limits
@@ -59,6 +62,7 @@ class Loop:
     _unfit: dict[str, str] = field(default_factory=dict[str, str])
     #: What waits and why, as the server is told with the next look.
     _waits: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    _degraded: bool = False
     _told: frozenset[tuple[Assignment, str]] = frozenset()
 
     def wake(self) -> None:
@@ -77,6 +81,8 @@ class Loop:
             self._wake = anyio.Event()
             try:
                 await self.run_pass(tasks)
+            except OvertakenError:
+                raise
             except CoordinatorError as error:
                 log_event(
                     logger,
@@ -93,8 +99,9 @@ class Loop:
                 await self._wake.wait()
 
     async def run_pass(self, tasks: TaskGroup) -> Plan:
-        """One pass; returns what was decided."""
+        """One pass; returns what was decided. What runs already comes first."""
         failpoints.hit("loop.pass")
+        await self.recovery.look(tasks)
         await self.link.call("health_check", {})
         answer = await self.link.call(
             "list_agent_actions",
@@ -111,6 +118,7 @@ class Loop:
         self._look_for_unfit(actions)
         live = [run.as_live for run in self.supervisor.runs.values()]
         machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
+        self._note_disk(machine)
         decided = plan(
             actions,
             live,
@@ -149,6 +157,21 @@ class Loop:
             for action in actions
             if action.assignment.agent_id in self._unfit
         }
+
+    def _note_disk(self, machine: Machine) -> None:
+        """Say once when the disk has no room left for what must be written, and when it has again."""
+        is_full = machine.disk_free is not None and machine.disk_free < LEAST_FREE_BYTES
+        if is_full and not self._degraded:
+            log_event(
+                logger,
+                logging.ERROR,
+                "daemon.degraded",
+                "the disk of the state directory is full: nothing starts",
+                reason="disk",
+            )
+        elif self._degraded and not is_full:
+            log_event(logger, logging.INFO, "daemon.recovered", "there is room again")
+        self._degraded = is_full
 
     def _rests(self) -> Mapping[Assignment, str]:
         now = self.supervisor.context.clock.monotonic()

@@ -10,14 +10,16 @@ import logging
 import random
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.clock import Clock, iso
-from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import Journal
+from aiagent_coordinator.coordinator.keeping import keep
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.errors import CoordinatorError, UnavailableError, from_code
 from aiagent_coordinator.pipeline.run import RunRecord
@@ -36,7 +38,8 @@ FINAL_CODES = frozenset(
 class Outbox:
     """The way of a run's facts to the journal and to the server."""
 
-    def __init__(self, journal: Journal, link: ServerLink, clock: Clock) -> None:
+    def __init__(self, journal: Journal, link: ServerLink, clock: Clock, runs: Path) -> None:
+        self._runs = runs
         self._journal = journal
         self._link = link
         self._clock = clock
@@ -46,7 +49,7 @@ class Outbox:
     async def save(self, record: RunRecord) -> None:
         """Journal the record; returns when it is on the disk."""
         now = iso(self._clock.now()) or ""
-        await self._journal.write(partial(entries.save_record, record=record, now=now))
+        await keep(self._journal, self._runs, [record], now)
 
     async def deliver(
         self, run_id: str, seq: int, tool: str, arguments: Mapping[str, Any]

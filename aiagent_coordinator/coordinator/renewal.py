@@ -10,7 +10,7 @@ import anyio
 
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.supervisor import LiveRun, Supervisor
-from aiagent_coordinator.errors import CoordinatorError
+from aiagent_coordinator.errors import CoordinatorError, OvertakenError, StaleRunError
 from aiagent_coordinator.executors.base import HoldState
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.telemetry import log_event
@@ -29,9 +29,12 @@ PHASES = {
 
 
 class Renewal:
-    """Renews all leases in one call, every `RENEW_SECONDS` and whenever the server has news."""
+    """Renews all leases in one call, every so many seconds and whenever the server has news."""
 
-    def __init__(self, supervisor: Supervisor, link: ServerLink) -> None:
+    def __init__(
+        self, supervisor: Supervisor, link: ServerLink, seconds: float = RENEW_SECONDS
+    ) -> None:
+        self._seconds = seconds
         self._supervisor = supervisor
         self._link = link
         self._news = anyio.Event()
@@ -41,11 +44,17 @@ class Renewal:
         self._news.set()
 
     async def run(self) -> None:
-        """Renew until cancelled; a server that is away is asked again when it is back."""
+        """Renew until cancelled; a server that is away is asked again when it is back.
+
+        Raises:
+            OvertakenError: the server knows a later life of this coordinator.
+        """
         while True:
             await self._link.wait_up()
             try:
                 await self.renew()
+            except OvertakenError:
+                raise
             except CoordinatorError as error:
                 log_event(
                     logger,
@@ -55,7 +64,7 @@ class Renewal:
                     error=error.message,
                 )
                 await anyio.sleep(1)
-            with anyio.move_on_after(RENEW_SECONDS):
+            with anyio.move_on_after(self._seconds):
                 await self._news.wait()
             self._news = anyio.Event()
 
@@ -63,13 +72,12 @@ class Renewal:
         """One renewal: the complete list of what we hold, and what follows from the answer."""
         runs = self._supervisor.runs.values()
         held = [live.record for live in runs if live.record.claim]
-        answer = await self._link.call(
-            "renew_runs",
+        answer = await self._call(
             {
                 "coordinator_id": self._supervisor.tenure.coordinator_id,
                 "epoch": self._supervisor.tenure.epoch,
                 "runs": [_describe(record) for record in held],
-            },
+            }
         )
         for item in answer.get("runs", []):
             live = self._supervisor.runs.get(item["run_id"])
@@ -79,6 +87,13 @@ class Renewal:
             if run_id not in self._supervisor.runs:
                 await self._account_for(run_id)
 
+    async def _call(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return await self._link.call("renew_runs", arguments)
+        except StaleRunError as error:
+            # Only a later life of this coordinator gets this answer to a renewal.
+            raise OvertakenError(error.message, hint=error.hint) from error
+
     async def _account_for(self, run_id: str) -> None:
         """Say what became of a run that the server believes we hold and our journal does not know.
 
@@ -86,6 +101,8 @@ class Renewal:
         """
         context, tenure = self._supervisor.context, self._supervisor.tenure
         held = await anyio.to_thread.run_sync(context.executor.inspect, context.state.run(run_id))
+        if held.state is HoldState.FOREIGN_FORMAT:
+            return  # reported when it was found, and left to the program that made it
         if held.state is HoldState.HELD:
             # Nobody can drive it without its record: its tree must not outlive what we say of it.
             await context.executor.signal(context.state.run(run_id), "T")

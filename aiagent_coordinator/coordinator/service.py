@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskStatus
 
 from aiagent_coordinator.clock import Clock, iso
-from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
@@ -27,17 +27,18 @@ from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.loop import Loop
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
-from aiagent_coordinator.coordinator.renewal import Renewal
+from aiagent_coordinator.coordinator.recover import Recovery
+from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS, Renewal
+from aiagent_coordinator.coordinator.retention import Retention, keep_tidy
 from aiagent_coordinator.coordinator.supervisor import Supervisor, Tenure
-from aiagent_coordinator.executors.base import Executor, HoldState
+from aiagent_coordinator.executors.base import Executor
 from aiagent_coordinator.ids import new_id
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.context import Context, RunLimits
-from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.runs import Assignment
-from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import protocol
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class CoordinatorSettings:
     unsandboxed: bool = False
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     watermarks: Watermarks = field(default_factory=Watermarks)
+    renew_seconds: float = RENEW_SECONDS
+    retention: Retention = field(default_factory=Retention)
 
 
 class CoordinatorService:
@@ -127,13 +130,13 @@ class CoordinatorService:
         self, journal: Journal, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Take up what earlier lives left, then loop until told to stop."""
-        epoch = await journal.write(entries.next_epoch)
+        epoch = await journal.begin_life(self.settings.state.epoch, self._least_epoch())
         coordinator_id = await anyio.to_thread.run_sync(_own_id, self.settings.state.coordinator_id)
         updates = _Updates(coordinator_id)
         link = ServerLink(
             self.settings.socket, self.settings.token, coordinator_id, updates.received
         )
-        outbox = Outbox(journal, link, self._clock)
+        outbox = Outbox(journal, link, self._clock, self.settings.state.runs)
         context = Context(
             state=self.settings.state,
             socket=self.settings.socket,
@@ -155,24 +158,31 @@ class CoordinatorService:
             notices=updates,
         )
         self.supervisor = supervisor
+        recovery = Recovery(journal, supervisor)
         fitness = Fitness(self._catalog, self.settings.unsandboxed)
         breakers = Breakers(self.settings.breaker, random.SystemRandom().random)
         admission = updates.admission = Admission(breakers, self.settings.watermarks, self._clock)
         loop = Loop(
             supervisor,
             link,
+            recovery,
             fitness,
             admission,
             self.settings.limits,
             self.settings.polling_seconds,
         )
         self._loop = loop
-        renewal = Renewal(supervisor, link)
+        renewal = Renewal(supervisor, link, self.settings.renew_seconds)
         updates.loop, updates.renewal = loop, renewal
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(link.run)
-            await self._recover(journal, supervisor, tasks)
+            # What an earlier life left goes first, before anything new is planned.
+            await self._prune(journal)
+            await recovery.look(tasks)
             tasks.start_soon(renewal.run)
+            tasks.start_soon(
+                keep_tidy, self.settings.state.runs, self.settings.retention, self._clock
+            )
             async with anyio.create_task_group() as starting:
                 starting.start_soon(loop.run, tasks)
                 task_status.started()
@@ -189,22 +199,15 @@ class CoordinatorService:
         await self._stopping.wait()
         self._holding.set()
 
-    async def _recover(self, journal: Journal, supervisor: Supervisor, tasks: TaskGroup) -> None:
-        """Drive on every run that an earlier life left, before anything new is planned."""
-        await self._prune(journal)
-        for record in await journal.read(entries.live_records):
-            folder = self.settings.state.run(record.run_id)
-            held = await anyio.to_thread.run_sync(self._executor.inspect, folder)
-            if record.stage in {Stage.LAUNCH, Stage.WATCH} and held.state is HoldState.HELD:
-                log_event(
-                    logger,
-                    logging.INFO,
-                    "run.adopted",
-                    "adopted, it was still running",
-                    run_id=record.run_id,
-                    task_id=record.task["id"],
-                )
-            supervisor.adopt(record, tasks)
+    def _least_epoch(self) -> int:
+        """For a journal that is new although this coordinator is not, and nothing says which life it is.
+
+        Seconds since 1970 are more than any number of lives.
+        """
+        state = self.settings.state
+        if state.epoch.exists() or not state.coordinator_id.exists():
+            return 1
+        return int(self._clock.now().timestamp())
 
     async def _prune(self, journal: Journal) -> None:
         before = self._clock.now() - timedelta(hours=entries.OUTBOX_KEEP_HOURS)

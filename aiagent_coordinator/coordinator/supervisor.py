@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import shutil
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,11 +21,18 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aiagent_coordinator import failpoints
-from aiagent_coordinator.coordinator import journal as entries
+from aiagent_coordinator.clock import iso
+from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import Journal
+from aiagent_coordinator.coordinator.keeping import keep
 from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.plan import Live, Start
-from aiagent_coordinator.errors import CoordinatorError, StoreError, UnavailableError
+from aiagent_coordinator.errors import (
+    CoordinatorError,
+    OvertakenError,
+    StoreError,
+    UnavailableError,
+)
 from aiagent_coordinator.ids import new_run_id
 from aiagent_coordinator.pipeline import STAGES, give_up
 from aiagent_coordinator.pipeline.context import Context, Control
@@ -145,13 +151,8 @@ class Supervisor:
             self.adopt(record, tasks)
 
     async def _save_all(self, records: list[RunRecord]) -> None:
-        now = self.context.clock.now().isoformat()
-
-        def unit(connection: sqlite3.Connection) -> None:
-            for record in records:
-                entries.save_record(connection, record, now)
-
-        await self._journal.write(unit)
+        now = iso(self.context.clock.now()) or ""
+        await keep(self._journal, self.context.state.runs, records, now)
 
     def adopt(self, record: RunRecord, tasks: TaskGroup) -> None:
         """Drive a run on from where its record stands."""
@@ -175,6 +176,8 @@ class Supervisor:
             stage = live.record.stage
             try:
                 moved = await self._step(live)
+            except OvertakenError:
+                raise  # a later life looks after our runs: this one ends
             except Exception as error:  # noqa: BLE001 - the border of a run: logged, and tried again
                 failures += 1
                 self._log_failure(live.record)
@@ -264,9 +267,12 @@ class Supervisor:
         record = live.record
         if failures >= STAGE_ATTEMPTS and not isinstance(error, StoreError):
             moved = give_up(record, f"{type(error).__name__}: {error}")
-            if moved is not None:
-                await self.context.reporter.save(moved)
-                return moved
+            try:
+                if moved is not None:
+                    await self.context.reporter.save(moved)
+                    return moved
+            except StoreError:
+                self._log_failure(record)  # and tried again, as the stage is
         await anyio.sleep(STAGE_RETRY_SECONDS[min(failures, len(STAGE_RETRY_SECONDS)) - 1])
         return record
 

@@ -14,20 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from aiagent_coordinator.logs.blocks import EVERYTHING, MAX_LINE_BYTES, Block, Stream, tick_of
 from aiagent_coordinator.logs.record import Record, Source, Tick, read_ticks
 from aiagent_coordinator.redaction import Masker, printable
 
-#: What is shown of one line; the raw files hold all of it.
-MAX_LINE_BYTES = 1024 * 1024
-# Kept behind that, so that a secret across the cut is still known as one.
-_CUT_OVERLAP_BYTES = 4096
 #: Raw bytes that go into the readable log before a run's result is told; the rest may follow.
 MAX_LOG_BYTES = 64 * 1024 * 1024
-_CHUNK_BYTES = 256 * 1024
 # Lines are handled together: asking once for many is what makes it fast.
 _BATCH_BYTES = 256 * 1024
-# Beyond the end of any file.
-_EVERYTHING = 2**63 - 1
 _SHOWN = {Source.OUT: "out", Source.ERR: "err"}
 _CONTROL_BYTES = bytes(set(range(0x20)) - {0x09, 0x0A}) + b"\x7f"
 
@@ -50,13 +44,9 @@ def records(run_dir: Path, *, is_ended: bool = True) -> Iterator[Record]:
     """
     seq = 0
     for block in _blocks(run_dir, is_ended=is_ended):
-        for number, data in enumerate(block.data.split(b"\n"), block.first_line):
-            seq += 1
-            full_bytes = len(data) if block.full_bytes is None else block.full_bytes
-            tick = block.tick
-            yield Record(
-                block.source, number, seq, tick.wall_ns, tick.precision_ms, data, full_bytes
-            )
+        for record in block.records(seq):
+            seq = record.seq
+            yield record
 
 
 def write_merged_log(
@@ -131,38 +121,11 @@ def _raw_bytes(run_dir: Path) -> int:
     return sum(sizes)
 
 
-def _tick_of(run_dir: Path) -> Tick:
-    """What stands for the last tick of a run that has none: when its output was last written."""
-    times = [
-        (run_dir / name).stat().st_mtime_ns for name in ("out", "err") if (run_dir / name).exists()
-    ]
-    return Tick(max(times, default=0), 1, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Lines of one stream that came together; `full_bytes` is set on a single cut or unended one."""
-
-    source: Source
-    tick: Tick
-    first_line: int
-    data: bytes
-    full_bytes: int | None = None
-
-    @property
-    def lines(self) -> int:
-        return self.data.count(b"\n") + 1
-
-    @property
-    def size_bytes(self) -> int:
-        return (len(self.data) if self.full_bytes is None else self.full_bytes) + 1
-
-
-def _blocks(run_dir: Path, *, is_ended: bool) -> Iterator[_Block]:
+def _blocks(run_dir: Path, *, is_ended: bool) -> Iterator[Block]:
     """Yield everything in order; each line is in one block."""
     out, err = streams = (
-        _Stream(run_dir / "out", Source.OUT),
-        _Stream(run_dir / "err", Source.ERR),
+        Stream(run_dir / "out", Source.OUT),
+        Stream(run_dir / "err", Source.ERR),
     )
     try:
         tick: Tick | None = None
@@ -171,9 +134,9 @@ def _blocks(run_dir: Path, *, is_ended: bool) -> Iterator[_Block]:
             yield from err.take(tick.err_bytes, tick)
         if is_ended:
             # behind the last tick, and lines without an end: last, so that no rank ever changes
-            last = tick or _tick_of(run_dir)
-            yield from out.take(_EVERYTHING, last)
-            yield from err.take(_EVERYTHING, last)
+            last = tick or tick_of(run_dir)
+            yield from out.take(EVERYTHING, last)
+            yield from err.take(EVERYTHING, last)
             yield from out.take_unended(last)
             yield from err.take_unended(last)
     finally:
@@ -181,65 +144,8 @@ def _blocks(run_dir: Path, *, is_ended: bool) -> Iterator[_Block]:
             stream.close()
 
 
-class _Stream:
-    """One raw file read forward, line by line, up to given offsets."""
-
-    def __init__(self, path: Path, source: Source) -> None:
-        self._file = path.open("rb") if path.exists() else None
-        self._source = source
-        self._position = 0
-        self._next_line = 1
-        # the line whose end was not read yet: its beginning, and how long it is by now
-        self._begun: list[bytes] = []
-        self._kept = 0
-        self._length = 0
-
-    def close(self) -> None:
-        if self._file:
-            self._file.close()
-
-    def take(self, offset: int, tick: Tick) -> Iterator[_Block]:
-        """Yield the lines that end before the offset."""
-        while self._file and self._position < offset:
-            chunk = self._file.read(min(_CHUNK_BYTES, offset - self._position))
-            if not chunk:
-                return
-            self._position += len(chunk)
-            ended, newline, begun = chunk.rpartition(b"\n")
-            if newline and self._length:
-                first, newline, ended = ended.partition(b"\n")
-                self._begin(first)
-                yield self._end(tick)
-            if newline:
-                yield self._block(tick, ended)
-            self._begin(begun)
-
-    def take_unended(self, tick: Tick) -> Iterator[_Block]:
-        """Yield the last line when it has no end."""
-        if self._length:
-            yield self._end(tick)
-
-    def _begin(self, piece: bytes) -> None:
-        room = MAX_LINE_BYTES + _CUT_OVERLAP_BYTES - self._kept
-        if piece and room > 0:
-            self._begun.append(piece[:room])
-            self._kept += min(room, len(piece))
-        self._length += len(piece)
-
-    def _end(self, tick: Tick) -> _Block:
-        block = self._block(tick, b"".join(self._begun), self._length)
-        self._begun = []
-        self._kept = self._length = 0
-        return block
-
-    def _block(self, tick: Tick, data: bytes, full_bytes: int | None = None) -> _Block:
-        block = _Block(self._source, tick, self._next_line, data, full_bytes)
-        self._next_line += block.lines
-        return block
-
-
-def _batches(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
-    batch: list[_Block] = []
+def _batches(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+    batch: list[Block] = []
     size = 0
     for block in blocks:
         batch.append(block)
@@ -251,7 +157,7 @@ def _batches(blocks: Iterable[_Block]) -> Iterator[list[_Block]]:
         yield batch
 
 
-def _formatted(batch: list[_Block], masker: Masker) -> bytes:
+def _formatted(batch: list[Block], masker: Masker) -> bytes:
     joined = b"\n".join([block.data for block in batch])
     # bytes C2 xx hold the second block of control characters in UTF-8
     is_plain = b"\xc2" not in joined and len(joined.translate(None, _CONTROL_BYTES)) == len(joined)
@@ -267,7 +173,7 @@ def _formatted(batch: list[_Block], masker: Masker) -> bytes:
     return "".join(pieces).encode()
 
 
-def _shown(line: bytes, block: _Block, masker: Masker) -> str:
+def _shown(line: bytes, block: Block, masker: Masker) -> str:
     text = printable(masker.mask_bytes(line)[:MAX_LINE_BYTES].decode("utf-8", "replace"))
     if block.full_bytes is not None and block.full_bytes > MAX_LINE_BYTES:
         return f"{text} … ({block.full_bytes} bytes, cut)"

@@ -80,15 +80,25 @@ def read_ticks(path: Path) -> Iterator[Tick]:
         file = path.open("rb")
     except FileNotFoundError:
         return
-    before_ns: int | None = None
-    out = err = 0
+    reader = TickReader()
     with file:
         while chunk := file.read(TICK_ROW.size * _ROWS_PER_READ):
-            whole = len(chunk) // TICK_ROW.size * TICK_ROW.size
-            for wall_ns, mono_ns, out_bytes, err_bytes in TICK_ROW.iter_unpack(chunk[:whole]):
-                out, err = max(out, out_bytes), max(err, err_bytes)
-                gap_ms = (
-                    MAX_PRECISION_MS if before_ns is None else (mono_ns - before_ns) // 1_000_000
-                )
-                before_ns = mono_ns
-                yield Tick(wall_ns, max(1, min(gap_ms, MAX_PRECISION_MS)), out, err)
+            yield from reader.read(chunk[: len(chunk) // TICK_ROW.size * TICK_ROW.size])
+
+
+class TickReader:
+    """Turns rows into ticks, in as many pieces as they come."""
+
+    def __init__(self) -> None:
+        self._before_ns: int | None = None
+        self._out = self._err = 0
+
+    def read(self, rows: bytes) -> Iterator[Tick]:
+        """Yield the ticks of whole rows."""
+        for wall_ns, mono_ns, out_bytes, err_bytes in TICK_ROW.iter_unpack(rows):
+            self._out, self._err = max(self._out, out_bytes), max(self._err, err_bytes)
+            before = self._before_ns
+            gap_ms = MAX_PRECISION_MS if before is None else (mono_ns - before) // 1_000_000
+            self._before_ns = mono_ns
+            precision_ms = max(1, min(gap_ms, MAX_PRECISION_MS))
+            yield Tick(wall_ns, precision_ms, self._out, self._err)

@@ -44,7 +44,10 @@ async def launch(record: RunRecord, context: Context, control: Control) -> RunRe
     if hold.state is not HoldState.HELD:
         return observe(record, hold, context)
     record = record.at(
-        Stage.LAUNCH, shim=hold.shim, launched_at=record.launched_at or iso(context.clock.now())
+        Stage.LAUNCH,
+        shim=hold.shim,
+        launched_at=record.launched_at or iso(context.clock.now()),
+        launched_monotonic=record.launched_monotonic or context.clock.monotonic(),
     )
     try:
         failpoints.hit("launch.held")
@@ -176,7 +179,9 @@ def _is_over_time(record: RunRecord, context: Context) -> bool:
     limit, since = context.limits.run_seconds, parse_iso(record.launched_at)
     if limit is None or since is None:
         return False
-    return (context.clock.now() - since).total_seconds() > limit
+    if record.launched_monotonic is not None:
+        return context.clock.monotonic() - record.launched_monotonic > limit
+    return (context.clock.now() - since).total_seconds() > limit  # an older version's record
 
 
 class _Quiet:

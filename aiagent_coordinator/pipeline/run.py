@@ -72,6 +72,9 @@ class RunRecord:
     log_path: str | None = None
     shim: ShimIdentity | None = None
     launched_at: str | None = None
+    #: The same on the clock that nobody sets and that stands still while the machine sleeps; it counts
+    #: from the machine's start, so it means the same to a later life of ours.
+    launched_monotonic: float | None = None
     #: Why we are stopping it, if we are; decided before the signal is sent.
     stop_reason: str | None = None
     #: How the tree was found when it was gone: a `HoldState`.

@@ -16,6 +16,7 @@ from anyio import TASK_STATUS_IGNORED
 from anyio.abc import SocketAttribute, SocketListener
 
 from aiagent_coordinator import __version__
+from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.server.auth import Authenticator, Caller, LiveRuns
 from aiagent_coordinator.server.boards import Boards, Terms
@@ -27,6 +28,7 @@ from aiagent_coordinator.server.protocols import Protocols
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
 from aiagent_coordinator.store import questions
+from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.telemetry import log_event
@@ -65,6 +67,9 @@ class ServerSettings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     version: str = __version__
     lease_seconds: float = 90.0
+    takeover_grace_seconds: float = LeaseTerms.takeover_grace_seconds
+    #: The folder whose disk the store needs; `status` says when it is full.
+    state: StateDir | None = None
     ask: AskPolicy = field(default_factory=AskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
@@ -82,7 +87,8 @@ class Server:
         self._settings = settings
         self._clock = clock
         live_runs = LiveRuns(store)
-        snapshot = Snapshot(store, clock.monotonic)
+        leases = LeaseTerms(settings.lease_seconds, settings.takeover_grace_seconds)
+        snapshot = Snapshot(store, clock.monotonic, leases)
         self._live = Live()
         self._auth = Authenticator(
             store,
@@ -93,10 +99,11 @@ class Server:
         terms = Terms(
             settings.version,
             settings.retry,
-            settings.lease_seconds,
+            leases,
             settings.ask,
             settings.max_concurrent,
             unsandboxed=settings.unsandboxed,
+            state=settings.state,
         )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
         self._protocols = Protocols(self._boards, settings.version)

@@ -17,6 +17,7 @@ from aiagent_coordinator.errors import (
     UnauthorizedError,
     ValidationError,
 )
+from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.runs import RetryPolicy, Run
 from aiagent_coordinator.server import (
     tools_agent,
@@ -40,6 +41,7 @@ from aiagent_coordinator.server.tools import Context, Tool
 from aiagent_coordinator.store import effects
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import AskPolicy
@@ -67,12 +69,14 @@ class Terms:
 
     version: str
     retry: RetryPolicy
-    lease_seconds: float
+    leases: LeaseTerms
     ask: AskPolicy = field(default_factory=AskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
     #: Whether agents with approval `bypass` may be made.
     unsandboxed: bool = False
+    #: The folder whose disk the store needs.
+    state: StateDir | None = None
 
 
 class Boards:

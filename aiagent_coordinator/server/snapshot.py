@@ -10,6 +10,7 @@ from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, requests
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.leases import LeaseTerms
 
 #: A scheduled retry falls due without an event; an answer is never older than this.
 MAX_AGE_SECONDS = 0.5
@@ -26,8 +27,11 @@ def changes_actions(event: Event) -> bool:
 class Snapshot:
     """The answer to `list_agent_actions`, made when asked for and dropped by events."""
 
-    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, monotonic: Callable[[], float], leases: LeaseTerms | None = None
+    ) -> None:
         self._store = store
+        self._leases = leases
         self._monotonic = monotonic
         self._changes = 1
         self._made_at_change = 0
@@ -53,7 +57,9 @@ class Snapshot:
             async with self._lock:
                 if self._is_old(wanted):
                     change, now = self._changes, self._monotonic()
-                    answer = await self._store.read(actions.list_actions)
+                    answer = await self._store.read(
+                        lambda unit: actions.list_actions(unit, self._leases)
+                    )
                     self._answer = requests.to_wire(answer)
                     self._made_at_change, self._made_at = change, now
         return self._answer

@@ -92,7 +92,14 @@ async def claim_run(context: Context, arguments: requests.ClaimRequest) -> Json:
     """Start a run: the only call that does. Again under the same id changes nothing."""
     terms = context.board.terms
     return await _write(
-        context, lambda unit: claims.claim_run(unit, arguments, terms.lease_seconds, terms.retry)
+        context,
+        lambda unit: claims.claim_run(
+            unit,
+            arguments,
+            terms.leases.seconds,
+            terms.retry,
+            terms.leases.takeover_grace_seconds,
+        ),
     )
 
 
@@ -103,7 +110,7 @@ async def report_run_started(context: Context, arguments: requests.StartedReport
 
 async def renew_runs(context: Context, arguments: requests.RenewRequest) -> Json:
     """Renew the leases of all that a coordinator holds."""
-    lease_seconds = context.board.terms.lease_seconds
+    lease_seconds = context.board.terms.leases.seconds
     return await _write(context, lambda unit: leases.renew_runs(unit, arguments, lease_seconds))
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 from difflib import get_close_matches
 from typing import Annotated
 
+from anyio import to_thread
 from pydantic import Field
 
 from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
+from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.server import rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
@@ -286,6 +288,7 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
         "version": board.terms.version,
         "uptime_seconds": round(board.clock.monotonic() - board.started, 3),
         "at": iso(board.clock.now()),
+        "degraded": await to_thread.run_sync(_degraded, board.terms.state),
         "coordinators": [
             {"id": known, "last_seen": iso(at)} for known, at in board.coordinators.items()
         ],
@@ -301,6 +304,11 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
         ],
         **await board.store.read(work),
     }
+
+
+def _degraded(state: StateDir | None) -> list[str]:
+    """What does not work as it should, in one word each."""
+    return ["disk"] if state is not None and state.is_full() else []
 
 
 def meant_project(unit: Unit, text: str) -> str:

@@ -11,12 +11,15 @@ from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.store import checkouts, projects, tables
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
+from aiagent_coordinator.store.leases import LeaseTerms, is_takeable
 from aiagent_coordinator.store.requests import Action, ActionsAnswer
 from aiagent_coordinator.store.runs import COUNTED, live_runs
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus, WorkspaceKind
 
 _task = tables.task
+#: Behind every task that is due.
+_AFTER_ALL = 2**62
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,31 @@ class _Queue:
     first_id: str
 
 
-def list_actions(unit: Unit) -> ActionsAnswer:
+def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     """All that should start, hold or stop, for every declared assignment.
 
     `slots_free` is how many runs may start there now: under the limits, and not more than tasks
-    are due. Agents that share a project see the same unassigned tasks; the claim decides.
+    are due. Agents that share a project see the same unassigned tasks; the claim decides. A run that
+    another coordinator may take over counts as a task that is due: the claim takes it.
     """
+    terms = terms or LeaseTerms()
     live = live_runs(unit)
+    left = [
+        run for run in live if is_takeable(run, now=unit.now, opened_at=unit.opened_at, terms=terms)
+    ]
+    live = [run for run in live if run not in left]
     queues = _queues(unit)
     later = _projects_with_later(unit)
-    busy = checkouts.busy(unit)
+    left_ids = {run.id for run in left}
+    busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
     actions: list[Action] = []
     for agent, project in projects.assignments(unit):
         mine = [queues[key] for key in _keys(agent, project) if key in queues]
+        mine += [
+            _Queue(1, _AFTER_ALL, run.task_id)
+            for run in left
+            if run.task_id and (run.agent_id, run.project_id) == (agent.id, project.id)
+        ]
         waiting = any(key in later for key in _keys(agent, project))
         room = _room(agent, project, live, busy)
         actions.append(_decide(agent, project, mine, room, waiting=waiting))

@@ -12,7 +12,7 @@ from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
 from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables
 from aiagent_coordinator.store.columns import Instant
-from aiagent_coordinator.store.leases import take_over
+from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
     ClaimAnswer,
     ClaimedAgent,
@@ -98,6 +98,7 @@ def claim_run(
     request: ClaimRequest,
     lease_seconds: float,
     policy: RetryPolicy = _DEFAULT_POLICY,
+    takeover_grace_seconds: float = LeaseTerms.takeover_grace_seconds,
 ) -> ClaimAnswer:
     """Give a coordinator the next task of an agent in a project, under the run id it made.
 
@@ -109,6 +110,7 @@ def claim_run(
         request: Who asks, for whom.
         lease_seconds: How long the run is safe from others without a renewal.
         policy: Waits of tasks whose runs are taken over.
+        takeover_grace_seconds: How long after its lease a run stays its coordinator's.
 
     Raises:
         StaleRunError: the run is somebody else's, or a later life of the coordinator has called.
@@ -129,7 +131,7 @@ def claim_run(
         unit,
         ours,
         coordinator_id=request.coordinator_id,
-        lease_seconds=lease_seconds,
+        terms=LeaseTerms(lease_seconds, takeover_grace_seconds),
         policy=policy,
     )
     refusal = _why_not(request, agent, project, ours + others) or _in_use(unit, project)

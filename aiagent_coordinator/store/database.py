@@ -50,6 +50,9 @@ class Pending(Generic[T]):
 class Database(Protocol):
     """SQLite or PostgreSQL; every method blocks and is called in a thread."""
 
+    #: Set when nothing may be written any more: the store ends with it.
+    broken: StoreError | None
+
     def commit(self, batch: Sequence[Pending[Any]]) -> list[Event]:
         """Run units and make them durable; each gets its result or its error.
 
@@ -87,11 +90,27 @@ def _translate(error: DBAPIError) -> CoordinatorError:
             "the connection to the database broke; whether the last change was kept is not known",
             reason="connection",
         )
+    if _takes_only_reads(original):
+        return StoreError(
+            "the database takes only reads now; nothing was written",
+            hint="is it a standby? give the address of the server that takes writes",
+            reason="read_only",
+        )
     if isinstance(error, IntegrityError):
         return ConflictError(f"the database refused a second one of these: {original}")
     if isinstance(error, DataError):
         return ValidationError(f"the database cannot keep this value: {original}")
     return StoreError(f"the database failed: {original}", reason="database")
+
+
+def _takes_only_reads(error: BaseException | None) -> bool:
+    """Whether PostgreSQL is a standby, or was told to take no writes.
+
+    Source: its appendix on error codes. A standby refuses a transaction that may write as a feature
+    it does not have.
+    """
+    state = getattr(error, "sqlstate", None)
+    return state == "25006" or (state == "0A000" and "recovery" in str(error))
 
 
 def _sqlite_failure(error: sqlite3.Error) -> StoreError | None:

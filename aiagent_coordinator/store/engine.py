@@ -87,9 +87,15 @@ class Store:
         await self._closed.wait()
 
     async def run_writer(self) -> None:
-        """Commit what is queued until the store closes. `open_store` runs it."""
+        """Commit what is queued until the store closes. `open_store` runs it.
+
+        Raises:
+            StoreError: the disk lost what it was given; whoever asked was told before.
+        """
         try:
             while self._queue or not self._closing:
+                if self._database.broken is not None:
+                    raise self._database.broken
                 if self._queue:
                     await self._commit(self._next_batch())
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,21 +29,34 @@ from aiagent_coordinator.tasks import TaskStatus
 _run = tables.run
 _report = tables.report
 
-#: A coordinator that was only cut off gets its runs back until this long after the lease.
-TAKEOVER_GRACE_SECONDS: Final = 600.0
 #: The last of a run's three reports: started, exit, result.
 RESULT_SEQ: Final = 2
 #: What a coordinator may say of a run it holds; a phase never goes back.
 _HELD_PHASES: Final = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.STOPPING)
 
 
-def is_takeable(run: Run, *, now: datetime, opened_at: datetime, lease_seconds: float) -> bool:
+@dataclass(frozen=True)
+class LeaseTerms:
+    """How long a run is safe from other coordinators, in seconds."""
+
+    seconds: float = 90.0
+    #: A coordinator that was only cut off gets its runs back until this long after the lease.
+    takeover_grace_seconds: float = 600.0
+
+
+def is_takeable(
+    run: Run,
+    *,
+    now: datetime,
+    opened_at: datetime,
+    terms: LeaseTerms,
+) -> bool:
     """Whether another coordinator may take a run over.
 
     A server that was away renewed nothing: the clock starts anew when it starts.
     """
-    expires = max(run.lease_until, opened_at + timedelta(seconds=lease_seconds))
-    return now >= expires + timedelta(seconds=TAKEOVER_GRACE_SECONDS)
+    expires = max(run.lease_until, opened_at + timedelta(seconds=terms.seconds))
+    return now >= expires + timedelta(seconds=terms.takeover_grace_seconds)
 
 
 def take_over(
@@ -50,7 +64,7 @@ def take_over(
     live: Iterable[Run],
     *,
     coordinator_id: str,
-    lease_seconds: float,
+    terms: LeaseTerms,
     policy: RetryPolicy,
 ) -> list[Run]:
     """End the runs that other coordinators left behind as lost (T20), and give their tasks a new fence.
@@ -59,7 +73,7 @@ def take_over(
         unit: The unit of work.
         live: Live runs of the project the caller serves.
         coordinator_id: Who takes over; its own runs are never touched.
-        lease_seconds: How long a lease is.
+        terms: How long a lease is, and how long after it a run stays its coordinator's.
         policy: Waits between attempts.
 
     Returns:
@@ -67,9 +81,7 @@ def take_over(
     """
     left: list[Run] = []
     for run in live:
-        takeable = is_takeable(
-            run, now=unit.now, opened_at=unit.opened_at, lease_seconds=lease_seconds
-        )
+        takeable = is_takeable(run, now=unit.now, opened_at=unit.opened_at, terms=terms)
         if run.coordinator_id == coordinator_id or not takeable:
             left.append(run)
             continue

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import DBAPIError
 
-from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.clock import Clock, SystemClock
 from aiagent_coordinator.errors import MigrationError, StoreError
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.store.database import Pending, translate
@@ -45,9 +45,11 @@ class PostgresDatabase:
 
     def __init__(self, engine: Engine, clock: Clock | None) -> None:
         self._engine = engine
+        #: The server itself restarts when its disk fails.
+        self.broken: StoreError | None = None
         with engine.connect() as conn:
             now = _database_now if clock is None else _clock_now(clock)
-            self._moment = Moment(now, now(conn))
+            self._moment = Moment(now, (clock or SystemClock()).monotonic, now(conn))
 
     def commit(self, batch: Sequence[Pending[Any]]) -> list[Event]:
         """Run each unit in a transaction of its own, one after another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,16 +30,19 @@ T = TypeVar("T")
 #: Only a backup or a person's own tool ever holds the file beside us.
 BUSY_SECONDS = 5.0
 READ_CONNECTIONS = 4
+_FSYNC_FAILED = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 
 
 class SqliteDatabase:
     """The embedded store. Exactly one process opens it at a time."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._moment = Moment(lambda _: clock.now(), clock.now())
+        self._moment = Moment(lambda _: clock.now(), clock.monotonic, clock.now())
         self._write_engine = _engine(path, "BEGIN IMMEDIATE", read_only=False)
         self._read_engine = _engine(path, "BEGIN", read_only=True)
         self._writer = self._write_engine.connect()
+        #: Why nothing may be written any more, if so.
+        self.broken: StoreError | None = None
 
     def commit(self, batch: Sequence[Pending[Any]]) -> list[Event]:
         """Run all units in one transaction, each under its own savepoint, and commit once."""
@@ -50,6 +54,7 @@ class SqliteDatabase:
         except (SQLAlchemyError, _LostTransactionError) as error:
             _roll_back(self._writer)
             cause = error.__cause__ if isinstance(error, _LostTransactionError) else error
+            self.broken = _lost_by_the_disk(cause)
             for pending in batch:
                 pending.fail(_failure(cause))
             return []
@@ -92,6 +97,18 @@ class _LostTransactionError(Exception):
     """The transaction of the whole group is gone; its cause says why."""
 
 
+def _lost_by_the_disk(error: BaseException | None) -> StoreError | None:
+    """After a failed fsync the system may have dropped what it was given: success later proves nothing."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    if getattr(original, "sqlite_errorcode", 0) not in _FSYNC_FAILED:
+        return None
+    return StoreError(
+        f"the store's disk lost what was written: {original}",
+        hint="mend the disk and start again: what was acknowledged is there",
+        reason="disk",
+    )
+
+
 def _failure(error: BaseException | None) -> Exception:
     if isinstance(error, Exception):
         translated = translate(error)
@@ -128,6 +145,9 @@ def _engine(path: Path, begin: str, *, read_only: bool) -> Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode = WAL")
+        if cursor.fetchone() != ("wal",):
+            # A disk that refuses leaves another mode in force, without an error.
+            raise StoreError(f"{path} cannot be written ahead", reason="disk")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         if read_only:

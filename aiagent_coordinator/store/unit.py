@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Final
@@ -22,13 +22,41 @@ _LAST = select(func.coalesce(func.max(tables.event.c.seq), 0))
 _INSERT = insert(tables.event)
 
 
-@dataclass(frozen=True)
-class Moment:
-    """Where a unit's time comes from."""
+#: More than this between what the wall clock and the steady one went on is a jump, not a correction.
+JUMP_SECONDS: Final = 5.0
 
-    now: Callable[[Connection], datetime]
-    #: When this process opened the store: leases that ran out while nobody served start anew.
-    opened_at: datetime
+
+class Moment:
+    """Where a unit's time comes from, and since when it can be trusted.
+
+    Args:
+        now: The instant of a unit.
+        monotonic: The clock that nobody sets.
+        began: The instant at which this process opened the store.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[Connection], datetime],
+        monotonic: Callable[[], float],
+        began: datetime,
+    ) -> None:
+        self._now = now
+        self._monotonic = monotonic
+        self._last = (began, monotonic())
+        #: Leases that ran out while nobody served, while the machine slept, or because somebody set
+        #: the clock, start anew from here.
+        self.opened_at = began
+
+    def now(self, conn: Connection) -> datetime:
+        """The current instant; notices when it jumped."""
+        before, steady_before = self._last
+        now, steady = self._now(conn), self._monotonic()
+        jumped = (now - before).total_seconds() - (steady - steady_before)
+        self._last = (now, steady)
+        if abs(jumped) > JUMP_SECONDS:
+            self.opened_at = now
+        return now
 
 
 class Unit:

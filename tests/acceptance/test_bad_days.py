@@ -264,7 +264,7 @@ def test_a_full_disk_while_starting_costs_no_attempt_and_heals(short_dir: Path):
     )
     try:
         with house(short_dir) as home:
-            home.write(state_dir=str(disk / "state"))
+            home.write(state_dir=str(disk / "state"), watermarks={"disk": 0})
             home.ready()
             # the disk fills at another point of a start each time: claim, folder, worktree, output
             for spare_kib in (0, 60, 120, 250, 500):

@@ -191,15 +191,15 @@ def test_a_killed_cli_leaves_its_signal_and_words_with_the_run(short_dir: Path):
         assert "out of luck" in run["error"]
 
 
-def test_a_journal_that_is_lost_costs_no_run_its_outcome(short_dir: Path):
-    """The server says what this coordinator should hold; what it does not know is accounted for."""
+def test_a_run_that_neither_journal_nor_folder_knows_is_accounted_for(short_dir: Path):
+    """The server says what this coordinator should hold; what it does not know is lost, and ended."""
     with house(short_dir) as home:
         process = home.ready()
         task = home.add("nap", script({"sleep": {"seconds": 600}}), max_attempts="1")["id"]
         running(home, task)
         process.kill()
         process.wait()
-        for path in home.state.glob("journal.db*"):
+        for path in [*home.state.glob("journal.db*"), *home.state.glob("run/*/record")]:
             path.unlink()
         home.write(agents={"other": {"provider": "rehearsal"}}, projects=[])
         home.write(projects=[{"id": "app", "path": str(home.repo), "agents": ["other"]}])

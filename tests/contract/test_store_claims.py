@@ -497,6 +497,42 @@ async def test_a_server_that_was_away_starts_the_expiry_anew(
         assert (await claim(store, asking(coordinator_id="crd_two"))).claimed
 
 
+@pytest.mark.parametrize("days", [1, -1])
+async def test_a_clock_that_jumps_or_a_machine_that_slept_lets_nobody_take_a_run(
+    store_url: str, clock: ManualClock, days: int
+) -> None:
+    """After a jump leases start anew, as after a start of the server; then they end as ever."""
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        await store.write(declare())
+        await store.write(creating())
+        ours = asking()
+        await claim(store, ours)
+        clock.jump(days * 86400)
+        assert (await claim(store, asking(coordinator_id="crd_two"))).reason == "slot_taken"
+        held = await renew(store, HeldRun(ours.run_id, 1, RunPhase.RUNNING))
+        assert [line.state for line in held.runs] == ["held"]
+        clock.advance(LEASE + 600)
+        assert (await claim(store, asking(coordinator_id="crd_two"))).claimed
+
+
+async def test_work_that_another_coordinator_left_is_offered_once_it_may_be_taken(
+    store_url: str, clock: ManualClock
+) -> None:
+    """Nobody claims what is not offered: the line of work says start, although nothing is queued."""
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        await store.write(declare())
+        task = await store.write(creating())
+        await claim(store, asking())
+
+        async def offered() -> list[tuple[str, str | None]]:
+            answer = await store.read(actions.list_actions)
+            return [(line.action, line.task_id) for line in answer.actions]
+
+        assert ("start", task.id) not in await offered()
+        clock.advance(LEASE + 600)
+        assert ("start", task.id) in await offered()
+
+
 async def test_the_second_run_of_a_task_or_a_slot_is_refused_by_the_database_itself(
     store_url: str, clock: ManualClock
 ) -> None:
