@@ -29,10 +29,12 @@ from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.renewal import Renewal
 from aiagent_coordinator.coordinator.supervisor import Supervisor, Tenure
+from aiagent_coordinator.coordinator.sweep import Sweep
 from aiagent_coordinator.executors.base import Executor, HoldState
 from aiagent_coordinator.ids import new_id
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.pipeline.context import Context, RunLimits
+from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
@@ -59,6 +61,7 @@ class CoordinatorSettings:
     polling_seconds: float = 10.0
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
+    overrides: LimitOverrides = field(default_factory=LimitOverrides)
     log_directory: Path | None = None
     #: Whether agents with approval `bypass` may be started without a sandbox.
     unsandboxed: bool = False
@@ -144,6 +147,7 @@ class CoordinatorService:
             masker=self._masker,
             reporter=outbox,
             limits=self.settings.run_limits,
+            overrides=self.settings.overrides,
             log_directory=self.settings.log_directory,
         )
         supervisor = Supervisor(
@@ -173,6 +177,7 @@ class CoordinatorService:
             tasks.start_soon(link.run)
             await self._recover(journal, supervisor, tasks)
             tasks.start_soon(renewal.run)
+            tasks.start_soon(Sweep(supervisor).run)
             async with anyio.create_task_group() as starting:
                 starting.start_soon(loop.run, tasks)
                 task_status.started()
@@ -244,6 +249,10 @@ class _Updates:
     def ended(self, record: RunRecord) -> None:
         if self.admission is not None:
             self.admission.ended(record)
+
+    def warned(self) -> None:
+        if self.renewal is not None:
+            self.renewal.wake()
 
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:

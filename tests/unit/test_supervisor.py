@@ -33,6 +33,9 @@ class _Unheard:
     def ended(self, record: RunRecord) -> None:
         pass
 
+    def warned(self) -> None:
+        pass
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         pass
 
