@@ -13,7 +13,7 @@ import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -30,17 +30,24 @@ from aiagent_coordinator.coordinator.service import CoordinatorService, Coordina
 from aiagent_coordinator.errors import EXIT_CODES, ConfigError, CoordinatorError
 from aiagent_coordinator.executors.local import LocalExecutor
 from aiagent_coordinator.house import BOTH, House, enter
-from aiagent_coordinator.pipeline.context import RunLimits
+from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.serving import declare, serving
 from aiagent_coordinator.tasks import WorkspaceKind
 from aiagent_coordinator.telemetry import LogFormat, configure, log_event, set_level
+from aiagent_coordinator.wire.shim import set_title
 
 if TYPE_CHECKING:
     from aiagent_coordinator.store.engine import Store
 
 logger = logging.getLogger(__name__)
 
+#: What `ps`, `pkill` and `killall` see: no CLI has such a name, and agents kill by name.
+TITLES = {
+    BOTH: "aac-coordinator",
+    frozenset({"coordinator"}): "aac-coordinator",
+    frozenset({"server"}): "aac-server",
+}
 #: A second Ctrl-C within this time ends the agents too.
 SECOND_INTERRUPT_SECONDS = 5.0
 
@@ -63,6 +70,7 @@ def run_daemon(
     origin = Origin(overrides, tuple(load_catalog()))
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
     house, locks = enter(loaded, roles)
+    set_title(TITLES[roles], str(house.state.root))
     level = loaded.settings.log_level
     with (
         locks,
@@ -236,11 +244,8 @@ def make_service(house: House) -> CoordinatorService:
             limits=_limits(house.loaded),
             polling_seconds=settings.polling_interval,
             max_finishing=settings.max_finishing,
-            run_limits=RunLimits(
-                stop_grace_seconds=settings.stop_grace_seconds,
-                silence_seconds=settings.silence_timeout,
-                run_seconds=settings.run_timeout,
-            ),
+            run_limits=_run_limits(house.loaded),
+            overrides=_overrides(house.loaded),
             log_directory=settings.log_directory,
             unsandboxed=settings.i_understand_unsandboxed,
             breaker=BreakerPolicy(
@@ -274,6 +279,28 @@ def _limits(loaded: Loaded) -> Limits:
         total=settings.max_concurrent,
         per_agent={name: agent.max_concurrent for name, agent in settings.agents.items()},
         per_project=per_project,
+    )
+
+
+def _run_limits(loaded: Loaded) -> RunLimits:
+    settings = loaded.settings
+    general: dict[str, Any] = {
+        "stop_grace_seconds": settings.stop_grace_seconds,
+        "silence_seconds": settings.silence_timeout,
+        "run_seconds": settings.run_timeout,
+    }
+    return RunLimits(**general | settings.limits.given())
+
+
+def _overrides(loaded: Loaded) -> LimitOverrides:
+    settings = loaded.settings
+    by_agent = {
+        name: {**agent.limits.given(), "kill_leftovers": agent.kill_leftovers}
+        for name, agent in settings.agents.items()
+    }
+    return LimitOverrides(
+        by_project={project.id: project.limits.given() for project in settings.projects},
+        by_agent=by_agent,
     )
 
 

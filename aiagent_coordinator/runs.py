@@ -85,6 +85,8 @@ REASONS: dict[str, ReasonClass] = {
             "stalled",
             "log_limit",
             "memory_limit",
+            "cpu_limit",
+            "process_limit",
             "oom",
             "turn_limit",
             "context_overflow",
@@ -273,3 +275,11 @@ class Run:
     resumed_session_id: str | None = None
     #: Diagnostics of a run that is over; see `pipeline.summary`.
     summary: dict[str, Any] | None = None
+    cpu_seconds: float | None = None
+    #: Bytes.
+    peak_rss: int | None = None
+    #: What went over a limit or nearly did: what it is about → a sentence.
+    warnings: dict[str, str] | None = None
+    #: Commands of processes that outlived the CLI, and whether they were ended.
+    leftovers: tuple[str, ...] = ()
+    leftovers_ended: bool | None = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +13,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from aiagent_coordinator.executors import cgroup
+from support.house import NOBODY
 
 # How long an example takes is no property of the code: two busy cores are slow.
 settings.register_profile("tests", deadline=None)
@@ -27,10 +32,26 @@ def _missing(need: str) -> str | None:
     if need == "postgres":
         found = shutil.which("initdb") or sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         return None if found else "needs PostgreSQL's server programs"
+    if need == "ordinary user":
+        return _without_ordinary_user()
+    if need == "cgroup":
+        return None if cgroup.place() else "needs a cgroup of the second version that is ours"
     if need in {"nc", "strace", "node"}:
         return None if shutil.which(need) else f"needs {need}"
     message = f"unknown need {need!r}"
     raise ValueError(message)
+
+
+def _without_ordinary_user() -> str | None:
+    """Root escapes some limits; then another user must be able to run this interpreter."""
+    if os.geteuid() != 0:
+        return None
+    command = [*NOBODY, sys.executable, "-c", "import aiagent_coordinator"]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    except OSError:
+        return "needs setpriv"
+    return None if done.returncode == 0 else "needs an interpreter that other users can run"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

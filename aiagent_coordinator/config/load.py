@@ -35,7 +35,7 @@ ENVIRONMENT_PREFIX = "AIAGENT_COORDINATOR_"
 SCALARS = tuple(
     name
     for name in Settings.model_fields
-    if name not in {"retry", "ask", "agents", "projects", "ai_providers"}
+    if name not in {"limits", "retry", "ask", "agents", "projects", "ai_providers"}
 )
 
 
@@ -179,6 +179,8 @@ def _reason(source: Source, refusal: _Refusal) -> str:
             return str(context["error"])
         case "greater_than_equal":
             return f"must be at least {context['ge']}, got {value}"
+        case "greater_than":
+            return f"must be more than {context['gt']}, got {value}"
         case "less_than_equal":
             return f"must be at most {context['le']}, got {value}"
         case "literal_error":
@@ -195,6 +197,7 @@ _WANTED = {
     "string_type": "text",
     "string_too_short": "text",
     "int_type": "a whole number",
+    "float_type": "a number",
     "int_from_float": "a whole number",
     "int_parsing_size": "a smaller number",
     "bool_type": "true or false",

@@ -6,108 +6,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
-
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationInfo
+from typing import Any, Literal
 
 from aiagent_coordinator import paths
-from aiagent_coordinator.config import values
+from aiagent_coordinator.config.fields import (
+    Argv,
+    Duration,
+    Expanded,
+    FilePath,
+    Model,
+    PositiveDuration,
+    Program,
+    Secret,
+    Size,
+    TimeZone,
+    setting,
+)
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
 
-#: When a change of a setting counts.
-Reload = Literal["live", "next start", "never"]
 
-
-def setting(
-    default: Any,  # noqa: ANN401 - whatever the field holds
-    description: str,
-    *,
-    reload: Reload = "next start",
-    **limits: Any,  # noqa: ANN401 - passed on to pydantic
-) -> Any:  # noqa: ANN401 - stands as the default of a field of any type
-    """Describe one field. `...` as default: the setting is required."""
-    return Field(default, description=description, json_schema_extra={"reload": reload}, **limits)
-
-
-def _around(info: ValidationInfo) -> values.Surroundings:
-    around = info.context
-    if isinstance(around, values.Surroundings):
-        return around
-    return values.Surroundings({}, Path())
-
-
-def _duration(value: object) -> float:
-    return values.parse_duration(value)
-
-
-def _size(value: object) -> int:
-    return values.parse_size(value)
-
-
-def _positive_duration(value: object) -> float:
-    seconds = values.parse_duration(value)
-    if seconds <= 0:
-        raise values.BadValueError("must be longer than 0")
-    return seconds
-
-
-def _text(value: object, info: ValidationInfo) -> str:
-    return values.parse_text(value, _around(info).environment)
-
-
-def _path(value: object, info: ValidationInfo) -> Path:
-    return values.parse_path(value, _around(info))
-
-
-def _program(value: object, info: ValidationInfo) -> str:
-    text = values.parse_command(_text(value, info))
-    return str(values.parse_path(text, _around(info))) if "/" in text or text[0] == "~" else text
-
-
-def _secret(value: object, info: ValidationInfo) -> SecretStr:
-    # the value itself never stands in a message
-    text = _text(value, info) if isinstance(value, str) else ""
-    if not text.strip():
-        raise values.BadValueError("must be text in quotes, and not empty")
-    return SecretStr(text)
-
-
-def _timezone(value: object) -> str:
-    if not isinstance(value, str):
-        raise values.BadValueError(f"expected a name like Asia/Tokyo, got {values.describe(value)}")
-    try:
-        if value != "UTC":  # known also where the system has no database
-            ZoneInfo(value)
-    except (KeyError, OSError, ValueError):  # unknown, a folder of the database, or with `..`
-        reason = f"there is no time zone {value[:60]!r}; names look like UTC or Asia/Tokyo"
-        raise values.BadValueError(reason) from None
-    return value
-
-
-#: Seconds; in the file a number or a number with a unit.
-Duration = Annotated[float, PlainValidator(_duration)]
-PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
-#: Bytes; in the file a number or a number with a unit.
-Size = Annotated[int, PlainValidator(_size)]
-#: Text in which `${VAR}` is expanded.
-Expanded = Annotated[str, PlainValidator(_text)]
-FilePath = Annotated[Path, PlainValidator(_path)]
-Program = Annotated[str, PlainValidator(_program)]
-Argv = Annotated[tuple[str, ...], PlainValidator(values.parse_argv)]
-Secret = Annotated[SecretStr, PlainValidator(_secret)]
-#: A name of the IANA time zone database.
-TimeZone = Annotated[str, PlainValidator(_timezone)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-class RetrySettings(_Model):
+class RetrySettings(Model):
     """How often and how soon a failed task is tried again."""
 
     max_attempts: int = setting(3, "Attempts a task has in all.", ge=1, le=100)
@@ -122,7 +41,7 @@ class RetrySettings(_Model):
         return RetryPolicy(self.max_attempts, self.backoff_seconds)
 
 
-class BreakerSettings(_Model):
+class BreakerSettings(Model):
     """When what fails again and again right after its start is left alone, and for how long."""
 
     failures: int = setting(
@@ -137,7 +56,7 @@ class BreakerSettings(_Model):
     longest: PositiveDuration = setting(900.0, "No rest is longer.")
 
 
-class AskSettings(_Model):
+class AskSettings(Model):
     """What happens when an agent asks a person."""
 
     hold_seconds: Duration = setting(
@@ -149,7 +68,7 @@ class AskSettings(_Model):
     )
 
 
-class LeaseSettings(_Model):
+class LeaseSettings(Model):
     """How long a run is safe from other coordinators of the same server."""
 
     seconds: PositiveDuration = setting(
@@ -162,14 +81,14 @@ class LeaseSettings(_Model):
     )
 
 
-class WatermarkSettings(_Model):
+class WatermarkSettings(Model):
     """What of the machine stays free: no run starts that would take it. 0 switches one off."""
 
     memory: Size = setting(512 * 1024**2, "Memory that stays free.")
     disk: Size = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
 
 
-class RetentionSettings(_Model):
+class RetentionSettings(Model):
     """How long the folders of runs that are over are kept. Unreported and living ones always are."""
 
     run_age: PositiveDuration = setting(
@@ -181,7 +100,7 @@ class RetentionSettings(_Model):
     )
 
 
-class ProviderSettings(_Model):
+class ProviderSettings(Model):
     """How a command line program is driven, where no shipped definition says it as you want it."""
 
     cli_command: Program | None = setting(
@@ -213,7 +132,68 @@ class ProviderSettings(_Model):
     )
 
 
-class AgentSettings(_Model):
+#: What happens when a run goes over a limit.
+Action = Literal["warn", "kill"]
+
+
+class LimitSettings(Model):
+    """What a run may use. An agent's limit goes before its project's, that before the whole file's."""
+
+    run_timeout: PositiveDuration | None = setting(
+        None, "A run that takes longer is stopped; in place of the `run_timeout` of the file."
+    )
+    silence_timeout: PositiveDuration | None = setting(
+        None, "In place of the `silence_timeout` of the file."
+    )
+    silence_action: Action | None = setting(
+        None,
+        "What happens to a run that is silent for so long; `kill` without. A warning comes at half "
+        "of the time.",
+    )
+    log_warn: Size | None = setting(
+        None, "Output of a run above which there is a warning; `1GiB` without."
+    )
+    log_max: Size | None = setting(
+        None, "Output of a run above which it is stopped; `10GiB` without."
+    )
+    memory: Size | None = setting(
+        None, "Memory of a run's processes together; without, there is no limit."
+    )
+    memory_action: Action | None = setting(None, "What happens above it; `kill` without.")
+    cpu_percent: float | None = setting(
+        None,
+        "Processor time of a run's processes together in per cent of one core, so it may exceed "
+        "100; without, there is no limit.",
+        gt=0,
+    )
+    cpu_action: Action | None = setting(None, "What happens above it; `kill` without.")
+    processes: int | None = setting(
+        None, "Processes a run may have; without, there is no limit.", ge=1, le=1_000_000
+    )
+    processes_action: Action | None = setting(None, "What happens above it; `kill` without.")
+    open_files: int | None = setting(
+        None, "Files each process of a run may have open; the system's own limit without.", ge=16
+    )
+
+    def given(self) -> dict[str, Any]:
+        """What is set here, by the names that runs know."""
+        return {
+            _RUN_NAMES.get(name, name): value
+            for name in type(self).model_fields
+            if (value := getattr(self, name)) is not None
+        }
+
+
+_RUN_NAMES = {
+    "run_timeout": "run_seconds",
+    "silence_timeout": "silence_seconds",
+    "log_warn": "log_warn_bytes",
+    "log_max": "log_max_bytes",
+    "memory": "memory_bytes",
+}
+
+
+class AgentSettings(Model):
     """Who does the work. The key is the agent's id."""
 
     provider: str = setting(
@@ -241,6 +221,10 @@ class AgentSettings(_Model):
     max_concurrent: int = setting(
         1, "Runs it may have at a time, over all projects.", ge=1, le=1000, reload="live"
     )
+    kill_leftovers: bool = setting(
+        True, "Processes that its program leaves behind are ended with it; `false` lets them live."
+    )
+    limits: LimitSettings = setting(LimitSettings(), "See below.")
 
     def agent(self, agent_id: str) -> Agent:
         """The agent as the board knows it."""
@@ -255,7 +239,7 @@ class AgentSettings(_Model):
         )
 
 
-class ProjectSettings(_Model):
+class ProjectSettings(Model):
     """A body of work on one repository or folder."""
 
     id: str = setting(..., "Its id: lower-case letters, digits, `.`, `_` and `-`.", reload="never")
@@ -301,6 +285,7 @@ class ProjectSettings(_Model):
     shared_path: bool = setting(
         False, "Set on each of several projects that use one path on purpose.", reload="live"
     )
+    limits: LimitSettings = setting(LimitSettings(), "See below.")
 
     def project(self) -> Project:
         """The project as the board knows it."""
@@ -316,7 +301,7 @@ class ProjectSettings(_Model):
         )
 
 
-class Settings(_Model):
+class Settings(Model):
     """Everything a configuration file may say."""
 
     polling_interval: PositiveDuration = setting(
@@ -332,7 +317,8 @@ class Settings(_Model):
         5.0, "Between asking a run's processes to end and killing them."
     )
     silence_timeout: PositiveDuration = setting(
-        1800.0, "A run that prints nothing and does nothing for so long is stopped."
+        1800.0,
+        "A run that prints nothing for so long, starts nothing and hardly uses the processor, is stopped.",
     )
     run_timeout: PositiveDuration | None = setting(
         None, "A run that takes longer is stopped; without, only silence ends one."
@@ -340,6 +326,7 @@ class Settings(_Model):
     log_level: Literal["debug", "info", "warn", "error"] = setting(
         "info", "The least level that is logged.", reload="live"
     )
+    limits: LimitSettings = setting(LimitSettings(), "See below.")
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")

@@ -16,8 +16,9 @@ import anyio
 import anyio.to_thread
 
 from aiagent_coordinator.config.explain import about, leaves
+from aiagent_coordinator.config.fields import Reload
 from aiagent_coordinator.config.load import Loaded, load_settings
-from aiagent_coordinator.config.models import Reload, Settings
+from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.source import MAX_BYTES, KeyPath, dotted
 from aiagent_coordinator.errors import ConfigError
 

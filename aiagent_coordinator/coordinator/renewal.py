@@ -12,7 +12,7 @@ from aiagent_coordinator.coordinator.link import ServerLink
 from aiagent_coordinator.coordinator.supervisor import LiveRun, Supervisor
 from aiagent_coordinator.errors import CoordinatorError, OvertakenError, StaleRunError
 from aiagent_coordinator.executors.base import HoldState
-from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.pipeline.run import Stage
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
@@ -71,12 +71,12 @@ class Renewal:
     async def renew(self) -> None:
         """One renewal: the complete list of what we hold, and what follows from the answer."""
         runs = self._supervisor.runs.values()
-        held = [live.record for live in runs if live.record.claim]
+        held = [live for live in runs if live.record.claim]
         answer = await self._call(
             {
                 "coordinator_id": self._supervisor.tenure.coordinator_id,
                 "epoch": self._supervisor.tenure.epoch,
-                "runs": [_describe(record) for record in held],
+                "runs": [_describe(live) for live in held],
             }
         )
         for item in answer.get("runs", []):
@@ -127,11 +127,13 @@ class Renewal:
         )
 
 
-def _describe(record: RunRecord) -> dict[str, Any]:
+def _describe(live: LiveRun) -> dict[str, Any]:
+    record = live.record
     return {
         "run_id": record.run_id,
         "fence": record.fence,
         "phase": PHASES.get(record.stage, "finishing"),
+        "warnings": {**record.warnings, **live.control.warnings},
     }
 
 

@@ -31,10 +31,12 @@ from aiagent_coordinator.coordinator.recover import Recovery
 from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS, Renewal
 from aiagent_coordinator.coordinator.retention import Retention, keep_tidy
 from aiagent_coordinator.coordinator.supervisor import Supervisor, Tenure
+from aiagent_coordinator.coordinator.sweep import Sweep
 from aiagent_coordinator.executors.base import Executor
 from aiagent_coordinator.ids import new_id
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.pipeline.context import Context, RunLimits
+from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
@@ -60,6 +62,7 @@ class CoordinatorSettings:
     polling_seconds: float = 10.0
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
+    overrides: LimitOverrides = field(default_factory=LimitOverrides)
     log_directory: Path | None = None
     #: Whether agents with approval `bypass` may be started without a sandbox.
     unsandboxed: bool = False
@@ -147,6 +150,7 @@ class CoordinatorService:
             masker=self._masker,
             reporter=outbox,
             limits=self.settings.run_limits,
+            overrides=self.settings.overrides,
             log_directory=self.settings.log_directory,
         )
         supervisor = Supervisor(
@@ -183,6 +187,7 @@ class CoordinatorService:
             tasks.start_soon(
                 keep_tidy, self.settings.state.runs, self.settings.retention, self._clock
             )
+            tasks.start_soon(Sweep(supervisor).run)
             async with anyio.create_task_group() as starting:
                 starting.start_soon(loop.run, tasks)
                 task_status.started()
@@ -247,6 +252,10 @@ class _Updates:
     def ended(self, record: RunRecord) -> None:
         if self.admission is not None:
             self.admission.ended(record)
+
+    def warned(self) -> None:
+        if self.renewal is not None:
+            self.renewal.wake()
 
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:

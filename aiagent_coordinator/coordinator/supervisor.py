@@ -95,6 +95,10 @@ class Notices(Protocol):
         """A run is over, or its intent came to nothing."""
         ...
 
+    def warned(self) -> None:
+        """A run is warned of something that the server should know soon."""
+        ...
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         """The server had nothing for this line of work."""
         ...
@@ -157,6 +161,7 @@ class Supervisor:
     def adopt(self, record: RunRecord, tasks: TaskGroup) -> None:
         """Drive a run on from where its record stands."""
         live = LiveRun(record)
+        live.control.on_warning = self._notices.warned
         if not self.runs:
             # one event for all who wait: it is made anew only when nobody can be waiting
             self._emptied = anyio.Event()

@@ -1,4 +1,4 @@
-"""What the rest of the program knows of executors: values, and one protocol of five methods.
+"""What the rest of the program knows of executors: values, and one protocol of six methods.
 
 A run is known by its directory. Nothing here is kept in memory: whoever has the directory can
 ask, wait and stop, also after a restart.
@@ -28,6 +28,20 @@ class ServerAddress:
 
 
 @dataclass(frozen=True)
+class Caps:
+    """What the system itself holds a command's tree to, as far as it can; None: no cap."""
+
+    #: Per process.
+    open_files: int | None = None
+    #: Where no group of the kernel's counts the tree: a backstop far above this number.
+    processes: int | None = None
+    #: Only where a group of the kernel's counts the tree.
+    memory_bytes: int | None = None
+    #: The same; per cent of one core.
+    cpu_percent: float | None = None
+
+
+@dataclass(frozen=True)
 class LaunchSpec:
     """What is to be started, and how it may end. No secret but in `env`, which is never written."""
 
@@ -45,6 +59,7 @@ class LaunchSpec:
     #: Whether what the command leaves behind is ended with it.
     kill_leftovers: bool = True
     server: ServerAddress | None = None
+    caps: Caps = Caps()
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class ExitRecord:
     #: Exactly one of the two is set when the command ran.
     exit_code: int | None
     signal: int | None
-    #: None, spawn_failed, not_started, stopped or killed.
+    #: None, spawn_failed, not_started, stopped, killed, or oom: the kernel's word, not ours.
     reason: str | None
     error: str | None
     started_at: datetime | None
@@ -94,6 +109,24 @@ class Hold:
     #: Present with RECORDED, and with HELD while what the command left behind is swept.
     record: ExitRecord | None
     started: bool
+    #: Commands of processes that outlived the command itself, as they showed themselves.
+    leftovers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a command's tree is at one moment: it and everything it started."""
+
+    #: Seconds of a clock that never goes back.
+    at: float
+    #: User and system time so far, of what has ended too.
+    cpu_seconds: float
+    #: Resident; shared pages count once for each process unless `memory_is_exact`.
+    memory_bytes: int
+    processes: int
+    #: Start of the process that came last: it grows when the command starts something.
+    newest_start: int
+    memory_is_exact: bool = False
 
 
 class Executor(Protocol):
@@ -127,5 +160,18 @@ class Executor(Protocol):
         ...
 
     async def wait(self, directory: Path) -> Hold:
-        """Return when nothing of the command is left. Cancelling it changes nothing."""
+        """Return when nothing of the command is left. Cancelling it changes nothing.
+
+        Where its shim died first, what the command left is ended here.
+        """
+        ...
+
+    async def sample(self, directory: Path, *, exact_above: int | None = None) -> Sample | None:
+        """Say what the tree uses now; None when it cannot be seen.
+
+        Args:
+            directory: The command's.
+            exact_above: When more memory than this is in use, shared pages are counted once,
+                which takes longer.
+        """
         ...

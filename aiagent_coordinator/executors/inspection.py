@@ -24,7 +24,10 @@ FORMAT = b"1"
 RECORD_BYTES = 8192
 #: Room for the shim's identity, taken with the lock so that a full disk cannot refuse it later.
 LOCK_BYTES = 256
-REASONS = frozenset({None, "spawn_failed", "not_started", "stopped", "killed"})
+REASONS = frozenset({None, "spawn_failed", "not_started", "stopped", "killed", "oom"})
+SPEC_BYTES = 4 * 1024 * 1024
+#: Of the list of leftovers; the shim writes less.
+LEFTOVERS_BYTES = 64 * 1024
 
 
 def inspect(directory: Path) -> Hold:
@@ -54,7 +57,36 @@ def classify(directory: Path, *, held: bool) -> Hold:
         state = HoldState.LOST
     else:
         state = HoldState.NEVER_STARTED if lock is not None else HoldState.ABSENT
-    return Hold(state, shim, record, started)
+    leftovers = () if held else read_leftovers(directory)
+    return Hold(state, shim, record, started, leftovers)
+
+
+def read_leftovers(directory: Path) -> tuple[str, ...]:
+    """What outlived the command, by its command lines."""
+    text = read_plain(directory / "leftovers", LEFTOVERS_BYTES) or b""
+    lines = [_parse_object(line) for line in text.splitlines()]
+    return tuple(str(line["command"]) for line in lines if line and "command" in line)
+
+
+def started_ticks(directory: Path) -> int:
+    """When the first process of the command started, in start ticks; 0 when nobody can say."""
+    for name in ("started", "lock"):
+        found = _shim_identity(read_plain(directory / name, LOCK_BYTES))
+        if found is not None:
+            return found.start_ticks
+    return 0
+
+
+def kills_leftovers(directory: Path) -> bool:
+    """Whether what the command leaves is to be ended; False where nobody can say."""
+    found = _parse_object(read_plain(directory / "spec.json", SPEC_BYTES) or b"")
+    return found is not None and found.get("kill_leftovers") is True
+
+
+def started_pid(directory: Path) -> int | None:
+    """The number of the command's first process, as its shim wrote it down."""
+    found = _shim_identity(read_plain(directory / "started", LOCK_BYTES))
+    return None if found is None else found.pid
 
 
 def is_held(directory: Path) -> bool:

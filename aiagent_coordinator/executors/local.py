@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,8 +24,9 @@ import anyio.to_thread
 
 from aiagent_coordinator import wire
 from aiagent_coordinator.errors import SpawnError
-from aiagent_coordinator.executors import inspection
-from aiagent_coordinator.executors.base import Hold, HoldState, LaunchSpec
+from aiagent_coordinator.executors import cgroup, inspection, leftovers, processes
+from aiagent_coordinator.executors.base import Caps, Hold, HoldState, LaunchSpec, Sample
+from aiagent_coordinator.executors.watch import Census
 from aiagent_coordinator.runs import ShimIdentity
 from aiagent_coordinator.wire import process
 
@@ -41,6 +42,9 @@ POLL_SECONDS = (0.002, 0.05)
 LOCK_POLL_SECONDS = 0.1
 #: Beside a pidfd the lock is looked at this often: a safety net, not a clock.
 SAFETY_NET_SECONDS = 30.0
+#: The backstop against fork bombs: so many times the processes a tree may have, and at least so many.
+BACKSTOP_TIMES = 4
+BACKSTOP_LEAST = 512
 #: Threads for the few files of a start; they are cheap but may meet a slow disk.
 THREADS = 8
 
@@ -50,6 +54,7 @@ class LocalExecutor:
 
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(THREADS)
+        self._census = Census()
         #: Shims that are our children: to be reaped, and nothing else.
         self._children: set[int] = set()
 
@@ -109,7 +114,7 @@ class LocalExecutor:
             found = await self._in_thread(lambda: self.inspect(directory))
             if found.state is not HoldState.HELD:
                 self._reap()
-                return found
+                return await self._in_thread(partial(self._clear, directory, found))
             handle = _open_process(found.shim)
             if handle is None:
                 # A new shim says who it is within milliseconds; a short command ends soon after.
@@ -127,6 +132,23 @@ class LocalExecutor:
                 # The shim is gone but a copy of its lock is not: a fork of somebody that ends soon.
                 await anyio.sleep(POLL_SECONDS[1])
 
+    async def sample(self, directory: Path, *, exact_above: int | None = None) -> Sample | None:
+        """Say what the tree uses; see `Executor.sample`."""
+        found = await self._in_thread(lambda: self.inspect(directory))
+        if found.state is not HoldState.HELD or found.shim is None:
+            return None
+        return await self._census.sample(directory, found.shim, exact_above)
+
+    def _clear(self, directory: Path, found: Hold) -> Hold:
+        """End what a shim could not: it was killed, or orphans escape it on this system."""
+        known = self._census.members(directory)
+        self._census.forget(directory)
+        cgroup.remove(directory)
+        if not found.started or (found.record is not None and not _escapes(directory)):
+            return found
+        leftovers.clear(directory, known)
+        return self.inspect(directory)
+
     async def _in_thread(self, function: Callable[[], T]) -> T:
         # Not abandoned on cancellation: what was spawned is always known to be.
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)
@@ -143,7 +165,7 @@ class LocalExecutor:
             case HoldState.NEVER_STARTED if spec.gate_seconds is None:
                 pass
             case _:
-                return found
+                return self._clear(directory, found)
         try:
             return self._start(directory, spec, shim_file)
         except OSError as error:
@@ -167,6 +189,9 @@ class LocalExecutor:
             _write_spec(directory, spec)
             _make_fifo(directory / "ctl")
             pid = self._spawn(directory, spec, shim_file, lock)
+        except (OSError, ValueError):
+            cgroup.remove(directory)
+            raise
         finally:
             # Closed, never unlocked: the shim shares this lock.
             os.close(lock)
@@ -272,7 +297,7 @@ def _is_taken(lock: int) -> bool:
 
 def _write_spec(directory: Path, spec: LaunchSpec) -> None:
     """Write spec.json. Not made durable: after a power cut nothing of it runs anyway."""
-    server = spec.server
+    server, group = spec.server, cgroup.make(directory, spec.caps)
     text = json.dumps(
         {
             "format": 1,
@@ -283,6 +308,8 @@ def _write_spec(directory: Path, spec: LaunchSpec) -> None:
             "gate_seconds": spec.gate_seconds,
             "grace_seconds": spec.grace_seconds,
             "kill_leftovers": spec.kill_leftovers,
+            "cgroup": group and os.fspath(group),
+            "rlimits": _rlimits(spec.caps),
             "server": server
             and {
                 "socket": server.socket,
@@ -295,6 +322,25 @@ def _write_spec(directory: Path, spec: LaunchSpec) -> None:
     temporary.write_text(text + "\n", encoding="ascii")
     temporary.chmod(0o600)
     temporary.replace(directory / "spec.json")
+
+
+def _rlimits(caps: Caps) -> dict[str, int]:
+    """Limits that each process of the tree carries. Source: setrlimit(2)."""
+    limits: dict[str, int] = {}
+    if caps.open_files is not None:
+        limits["nofile"] = caps.open_files
+    if caps.processes is not None and not cgroup.counts("pids"):
+        # The kernel counts threads of all the user's programs here: far above what the tree may
+        # have, it only keeps a fork bomb from taking the machine before it is seen.
+        limits["nproc"] = processes.tasks_of_user() + max(
+            BACKSTOP_TIMES * caps.processes, BACKSTOP_LEAST
+        )
+    return limits
+
+
+def _escapes(directory: Path) -> bool:
+    """Whether orphans of this command may live on although its shim saw it to its end."""
+    return not sys.platform.startswith("linux") and inspection.kills_leftovers(directory)
 
 
 def _make_fifo(path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from aiagent_coordinator.pipeline import collect, launch, prepare, seal, verify
+from aiagent_coordinator.pipeline import collect, launch, prepare, seal, verify, watch
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 
@@ -17,7 +17,7 @@ StageFunction = Callable[[RunRecord, Context, Control], Awaitable[RunRecord]]
 STAGES: dict[Stage, StageFunction] = {
     Stage.PREPARE: prepare.run,
     Stage.LAUNCH: launch.launch,
-    Stage.WATCH: launch.watch,
+    Stage.WATCH: watch.run,
     Stage.EXIT: launch.tell_exit,
     Stage.SEAL: seal.run,
     Stage.VERIFY: verify.run,

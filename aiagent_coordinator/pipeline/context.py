@@ -6,7 +6,7 @@ implements over its outbox.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import anyio
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.executors.base import Executor
 from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.pipeline.limits import Finding, LimitOverrides, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
@@ -43,26 +44,6 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True)
-class RunLimits:
-    """Limits of one run, in seconds."""
-
-    #: Between TERM and KILL when a tree is stopped.
-    stop_grace_seconds: float = 5.0
-    #: Without a byte of output before a run counts as stalled.
-    silence_seconds: float = 1800.0
-    #: For one run as a whole; None: no limit.
-    run_seconds: float | None = None
-    #: For one check; then it is killed and counts as failed.
-    check_seconds: float = 1800.0
-    #: A CLI may live this long after its report was taken; then it is ended without harm to it.
-    linger_seconds: float = 30.0
-    #: A CLI may live this long after it was told that its question has no answer yet.
-    asked_linger_seconds: float = 120.0
-    #: How long the shim waits for the go before it gives up.
-    gate_seconds: float = 120.0
-
-
-@dataclass(frozen=True)
 class Context:
     """Everything a stage may use. One per coordinator, shared by its runs."""
 
@@ -75,8 +56,18 @@ class Context:
     masker: Masker
     reporter: Reporter
     limits: RunLimits = field(default_factory=RunLimits)
+    overrides: LimitOverrides = field(default_factory=LimitOverrides)
     #: Where readable logs go instead of the state directory.
     log_directory: Path | None = None
+
+    def limits_of(self, record: RunRecord) -> RunLimits:
+        """The limits of one run."""
+        return self.overrides.of(
+            self.limits, project_id=record.project_id, agent_id=record.agent_id
+        )
+
+
+__all__ = ["Context", "Control", "Reporter", "RunLimits"]
 
 
 class Control:
@@ -86,7 +77,16 @@ class Control:
         self.stop_reason: str | None = None
         self.kill = False
         self.facts: dict[str, Any] = {}
+        #: What a person should know of the run, by what it is about.
+        self.warnings: dict[str, str] = {}
+        #: Called when there is a new one.
+        self.on_warning: Callable[[], None] = _nobody
         self._changed = anyio.Event()
+
+    def warn(self, finding: Finding) -> None:
+        """Keep a warning; it goes to the server with the next renewal."""
+        self.warnings[finding.kind] = finding.text
+        self.on_warning()
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
         """Ask for the tree to be ended; the first reason stands, a kill may come later."""
@@ -108,3 +108,7 @@ class Control:
             await self._changed.wait()
         if self._changed.is_set():
             self._changed = anyio.Event()
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

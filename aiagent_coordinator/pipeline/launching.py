@@ -54,15 +54,18 @@ def rendered_for(record: RunRecord, context: Context) -> Rendered:
 def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
     """How the shim starts this run's CLI."""
     definition = context.catalog.get(record.provider)
+    limits = context.limits_of(record)
     return LaunchSpec(
         run_id=record.run_id,
         argv=record.argv,
         cwd=record.workspace,
         env=child_env(context.environ, definition, launch_values(record, context)),
         stdin=record.stdin,
-        gate_seconds=context.limits.gate_seconds,
-        grace_seconds=context.limits.stop_grace_seconds,
+        gate_seconds=limits.gate_seconds,
+        grace_seconds=limits.stop_grace_seconds,
+        kill_leftovers=limits.kill_leftovers,
         server=ServerAddress(str(context.socket)),
+        caps=limits.caps(),
     )
 
 

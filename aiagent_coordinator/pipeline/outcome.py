@@ -16,7 +16,17 @@ from aiagent_coordinator.runs import RunOutcome
 #: Ends that we caused and that say nothing about the task.
 _OUR_STOPS = frozenset({"stopped", "killed", "drained"})
 #: Ends that we caused because a limit was reached.
-_LIMIT_STOPS = frozenset({"stalled", "timed_out", "log_limit", "memory_limit", "turn_limit"})
+_LIMIT_STOPS = frozenset(
+    {
+        "stalled",
+        "timed_out",
+        "log_limit",
+        "memory_limit",
+        "cpu_limit",
+        "process_limit",
+        "turn_limit",
+    }
+)
 #: Records of a run that never reached its CLI.
 _NEVER = frozenset({HoldState.NEVER_STARTED.value, HoldState.ABSENT.value})
 _LOST = {
@@ -116,7 +126,7 @@ def _could_not_resume(record: RunRecord) -> bool:
 
 def _unreported(record: RunRecord) -> str:
     if record.signal is not None:
-        return "signal"
+        return "oom" if record.exit_reason == "oom" else "signal"
     if record.exit_code:
         return "exit_nonzero"
     if not record.facts.get("hello_at"):

@@ -86,7 +86,13 @@ class RunRecord:
     started_at: str | None = None
     ended_at: str | None = None
     cpu_seconds: float | None = None
+    #: Bytes: of the largest process, or of all together where they were looked at.
     peak_rss: int | None = None
+    peak_processes: int | None = None
+    #: Commands of processes that outlived the CLI; secrets masked.
+    leftovers: tuple[str, ...] = ()
+    #: What went over a limit or nearly did: what it is about → a sentence.
+    warnings: dict[str, str] = field(default_factory=dict[str, str])
     #: What the server knows of the agent: report, hello, authenticated.
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     sealed_commit: str | None = None
@@ -168,6 +174,7 @@ class RunRecord:
         values["stage"] = Stage(values["stage"])
         values["argv"] = tuple(values.get("argv", ()))
         values["argv_masked"] = tuple(values.get("argv_masked", ()))
+        values["leftovers"] = tuple(values.get("leftovers", ()))
         if values.get("shim"):
             values["shim"] = ShimIdentity(**values["shim"])
         values["checks"] = tuple(

@@ -39,6 +39,9 @@ def summarize(record: RunRecord, *, out_bytes: int, err_bytes: int, output: str)
         "seconds": round((ended - began).total_seconds(), 3) if began and ended else None,
         "cpu_seconds": record.cpu_seconds,
         "peak_rss_bytes": record.peak_rss,
+        "peak_processes": record.peak_processes,
+        "warnings": record.warnings,
+        "leftovers": list(record.leftovers),
         "stages": [
             {"name": name, "seconds": seconds} for name, seconds in record.stage_seconds.items()
         ],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aiagent_coordinator.tasks import Task
 
 #: Of a long text in a list.
+_LONG_RUN_FIELDS = frozenset({"leftovers", "warnings", "summary"})
 _LINE_CHARS = 500
 _PLAIN = frozenset({str, int, float, bool})
 
@@ -68,7 +69,7 @@ def run_line(one: Run) -> Json:
     return {
         key: item[:_LINE_CHARS] if isinstance(item, str) else item
         for key, item in plain(one).items()
-        if key != "summary"
+        if key not in _LONG_RUN_FIELDS
     }
 
 

@@ -22,6 +22,7 @@ from aiagent_coordinator.store.requests import (
     StopWish,
 )
 from aiagent_coordinator.store.rows import run_of
+from aiagent_coordinator.store.runs import keep_warnings
 from aiagent_coordinator.store.tasks import get_task, lock_task, set_progress
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TaskStatus
@@ -168,6 +169,7 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
             del facts["phase"]
     if facts:
         unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
+    keep_warnings(unit, run, line.warnings, actor=f"coordinator:{run.coordinator_id}")
     if line.progress is None or run.task_id is None:
         return
     task = get_task(unit, run.task_id)

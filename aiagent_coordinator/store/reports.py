@@ -23,7 +23,7 @@ from aiagent_coordinator.store.requests import (
     to_wire,
 )
 from aiagent_coordinator.store.rows import run_of
-from aiagent_coordinator.store.runs import emit_run
+from aiagent_coordinator.store.runs import emit_run, keep_warnings
 from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task
@@ -98,7 +98,11 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
     }
     if report.started_at is not None:
         facts["started_at"] = report.started_at
+    if report.leftovers:
+        facts["leftovers"] = list(report.leftovers)
+        facts["leftovers_ended"] = report.leftovers_ended
     _change(unit, run, facts)
+    keep_warnings(unit, run, report.warnings, actor=_actor(run))
     emit_run(
         unit,
         run,
@@ -108,6 +112,15 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
         signal=report.signal,
         reason=report.reason,
     )
+    if report.leftovers:
+        emit_run(
+            unit,
+            run,
+            "run.leftovers",
+            actor=_actor(run),
+            leftovers=list(report.leftovers),
+            ended=report.leftovers_ended,
+        )
     answer = ExitAnswer(
         report=report_of(run),
         question=question_of(unit, run),

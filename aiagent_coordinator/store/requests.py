@@ -206,6 +206,8 @@ class HeldRun:
     provider_session_id: str | None = None
     usage: dict[str, Any] | None = None
     progress: int | None = None
+    #: All of them so far: what it is about → a sentence.
+    warnings: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -279,6 +281,10 @@ class ExitReport:
     started_at: datetime | None = None
     cpu_seconds: float | None = None
     peak_rss: int | None = None
+    #: Commands of processes that outlived the CLI.
+    leftovers: tuple[str, ...] = ()
+    leftovers_ended: bool = True
+    warnings: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,11 @@ def run_of(row: RowMapping) -> Run:
         provider_session_id=row["provider_session_id"],
         resumed_session_id=row["resumed_session_id"],
         summary=row["summary"],
+        cpu_seconds=row["cpu_seconds"],
+        peak_rss=row["peak_rss"],
+        warnings=row["warnings"],
+        leftovers=tuple(row["leftovers"] or ()),
+        leftovers_ended=row["leftovers_ended"],
     )
 
 

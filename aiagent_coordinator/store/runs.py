@@ -201,6 +201,17 @@ def keep_evidence(unit: Unit, run: Run, evidence: list[dict[str, Any]]) -> None:
     )
 
 
+def keep_warnings(unit: Unit, run: Run, warnings: dict[str, str], *, actor: str) -> None:
+    """Keep what a run is warned of, and say of each that it is new. Saying it again changes nothing."""
+    known = run.warnings or {}
+    new = {kind: text for kind, text in warnings.items() if kind not in known}
+    if not new:
+        return
+    unit.conn.execute(update(_run).where(_run.c.id == run.id).values(warnings={**known, **new}))
+    for kind, text in new.items():
+        emit_run(unit, run, "run.warning", actor=actor, kind=kind, text=text)
+
+
 def _set_once(unit: Unit, run_id: str, key: str, **columns: object) -> bool:
     """Fill columns of a live run whose `key` is still empty; False when it was not."""
     changed = unit.conn.execute(

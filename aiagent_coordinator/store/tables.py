@@ -198,6 +198,10 @@ run = Table(
     Column("tool_timeout_seconds", Float),
     Column("resumed_session_id", Text),
     Column("summary", DOCUMENT),
+    # What it is about → a sentence.
+    Column("warnings", DOCUMENT),
+    Column("leftovers", DOCUMENT),
+    Column("leftovers_ended", Boolean),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),

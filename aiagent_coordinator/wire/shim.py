@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # typing's own constant would cost its import
 if TYPE_CHECKING:
     import resource
     import signal
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     make_scanner: Callable[[object], Callable[[str, int], tuple[Any, int]]] | None
@@ -37,8 +37,15 @@ RECORD_BYTES = 4096
 SPEC_BYTES = 4 * 1024 * 1024
 #: Characters of an error in the record: twelve bytes each at worst, and it must fit.
 ERROR_CHARS = 300
+#: What is about to end by itself when its parent ends (a bridge, a server on pipes) is no leftover.
+SETTLE_SECONDS = 0.2
 #: What a command left behind gets between TERM and KILL once it has ended by itself.
 LEFTOVER_SECONDS = 0.5
+#: So many leftovers are named, and so much of each command line.
+LEFTOVERS = 20
+LEFTOVER_CHARS = 200
+#: Added to the score by which the kernel chooses whom to kill: a CLI goes before its shim and us.
+OOM_SCORE = 500
 #: Rows of `ticks` are at least this far apart.
 TICK_SECONDS = 0.25
 #: Without inotify a quiet command is looked at this often, after the first half minute.
@@ -46,6 +53,8 @@ QUIET_SECONDS = 2.0
 BRISK_FOR_SECONDS = 30.0
 #: Rounds of KILL: quick at first, slow for what cannot die (another user's, or stuck in the kernel).
 KILL_AGAIN_SECONDS = (0.005, 1.0)
+#: What `ps`, `pkill` and `killall` see: no CLI has that name, and agents kill by name.
+TITLE = "aac-shim"
 # Numbers of prctl(2), then of inotify(7).
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -131,6 +140,41 @@ def identity(pid: int) -> str:
         boot = ""
     ticks = int(fields[19]) if len(fields) > 19 else 0
     return f'"v": 1, "pid": {pid}, "start_ticks": {ticks}, "boot_id": "{boot}"'
+
+
+def set_title(name: str, what: str) -> None:
+    """Be shown as this name and what it is about, where the system lets us (Linux).
+
+    What is too long for the room of the own arguments loses its beginning.
+    """
+    try:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(name.encode()[:15])
+        fields = stat_fields("self")
+        begin, end = int(fields[45]), int(fields[46])
+        about, room = os.fsencode(what), end - begin - len(name) - 2
+        if len(about) > room:
+            about = b"..." + about[len(about) - room + 3 :]
+        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(memory, (name.encode() + b" " + about).ljust(end - begin, b"\0"), begin)
+        finally:
+            os.close(memory)
+    except (OSError, IndexError, ValueError):
+        pass  # a name is all that is lost
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process, or its name where it shows none."""
+    for name in ("cmdline", "comm"):
+        try:
+            with open(f"/proc/{pid}/{name}", "rb") as file:
+                words = file.read(4096).replace(b"\0", b" ").strip()
+        except OSError:
+            continue
+        if words:
+            return words.decode("utf-8", "replace")
+    return ""
 
 
 def open_plain(name: str, flags: int) -> int:
@@ -224,6 +268,8 @@ class Tree:
         self.is_gone = False
         #: Status and usage of the main process once it has ended.
         self.ended: tuple[int, resource.struct_rusage] | None = None
+        #: Holds the tree and nothing else, where the system offers that.
+        self.cgroup: bytes | None = None
 
     def reap(self) -> None:
         """Take every ended child; notes the main one's end, and when there are no more."""
@@ -247,14 +293,49 @@ class Tree:
 
     def signal(self, number: int) -> None:
         """Signal every process of the tree that is there now."""
+        if number == signal.SIGKILL and self.cgroup:
+            # The kernel kills all of it at once, whatever forks meanwhile. The round below stays:
+            # joining may have failed.
+            write_to(self.cgroup + b"/cgroup.kill", b"1")
         if not self.is_whole:
             attempt(os.killpg, self.main, number)
             return
+        for parent, child in self.walk():
+            send(child, parent, number)
+
+    def walk(self) -> "Iterator[tuple[int, int]]":
+        """Every process below us as (parent, child), parents first."""
         parents = [os.getpid()]
         for parent in parents:
             for child in children_of(parent):
                 parents.append(child)
-                send(child, parent, number)
+                yield parent, child
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel killed something of it for memory: only its own counter says so."""
+        if self.cgroup is None:
+            return False
+        try:
+            with open(self.cgroup + b"/memory.events", "rb") as file:
+                counts = dict(line.split() for line in file)
+        except (OSError, ValueError):
+            return False
+        return counts.get(b"oom_kill", b"0") != b"0"
+
+    def remove_cgroup(self) -> None:
+        """Take the group away once it is empty."""
+        if self.cgroup:
+            attempt(os.rmdir, self.cgroup)
+
+
+def write_to(path: bytes, content: bytes) -> None:
+    """Write to a file of the kernel, if it lets us."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    attempt(os.write, descriptor, content)
+    os.close(descriptor)
 
 
 def children_of(pid: int) -> list[int]:
@@ -308,6 +389,8 @@ class Shim:
         #: When to send KILL (again); None while nothing is to die.
         self.kill_at: float | None = None
         self.kill_pause = KILL_AGAIN_SECONDS[0]
+        #: When what is still there counts as left behind; None before the end and after the look.
+        self.settle_at: float | None = None
         self.err = -1
         self.ticks: Ticks | None = None
 
@@ -343,6 +426,9 @@ class Shim:
         self.gate: float | None = spec["gate_seconds"]
         self.grace = float(spec["grace_seconds"])
         self.kills_leftovers: bool = spec["kill_leftovers"]
+        self.rlimits: dict[str, int] = spec.get("rlimits") or {}
+        cgroup: str | None = spec.get("cgroup")
+        self.tree.cgroup = os.fsencode(cgroup) if cgroup else None
         out = open_plain("out", append)
         if spec["stdin"] == "prompt":
             stdin = open_plain("prompt", os.O_RDONLY)
@@ -413,6 +499,7 @@ class Shim:
                 libc("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
                 if os.getppid() != parent:
                     os._exit(127)
+            self.confine()
             for number in range(1, signal.NSIG):
                 try:
                     signal.signal(number, signal.SIG_DFL)
@@ -433,15 +520,38 @@ class Shim:
             os.write(writer, what + b": " + repr(error).encode("utf-8", "replace"))
         os._exit(127)
 
+    def confine(self) -> None:
+        """In the child: into its group, under its limits, first in line when memory runs out.
+
+        What the system refuses is left out: a run without it is better than none.
+        """
+        write_to(b"/proc/self/oom_score_adj", b"%d" % min(1000, own_oom_score() + OOM_SCORE))
+        if self.tree.cgroup:
+            write_to(self.tree.cgroup + b"/cgroup.procs", b"0")
+        import resource  # noqa: PLC0415 - the child alone needs it
+
+        for name, wanted in {"core": 0, **self.rlimits}.items():
+            number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+            if number is None:
+                continue
+            _, hard = resource.getrlimit(number)
+            most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            try:
+                resource.setrlimit(number, (most, most))
+            except (OSError, ValueError):
+                pass
+
     def watch(self) -> None:
         """Until the tree is gone: tick, listen, kill; write the record when the main process ends."""
         assert self.ticks is not None  # noqa: S101 - prepare() made it
         recorded = False
-        while not (recorded and (self.tree.is_gone or self.kill_at is None)):
+        while not (recorded and (self.tree.is_gone or self.is_let_go)):
             now = time.monotonic()
             if self.ticks.due is not None and now >= self.ticks.due:
                 self.ticks.look(now)
-            due = [when for when in (self.ticks.due, self.kill_at) if when is not None]
+            due = [
+                when for when in (self.ticks.due, self.kill_at, self.settle_at) if when is not None
+            ]
             timeout = max(0.0, min(due) - now) if due else None
             notify = () if self.ticks.due is not None else (self.ticks.notify,)
             words, ready = self.hear(timeout, *notify)
@@ -454,6 +564,13 @@ class Shim:
                 self.finish()
             self.obey(words)
         self.ticks.write(self.ticks.measure())
+        if self.tree.is_gone:
+            self.tree.remove_cgroup()
+
+    @property
+    def is_let_go(self) -> bool:
+        """Whether what is still there may stay."""
+        return self.kill_at is None and self.settle_at is None
 
     def obey(self, words: bytes) -> None:
         """T: TERM, then KILL after the grace. K: KILL now. Repeating them changes nothing."""
@@ -465,6 +582,9 @@ class Shim:
             self.stop = "T"
             self.kill_at = now + self.grace
             self.ask_to_end()
+        if self.settle_at is not None and now >= self.settle_at:
+            self.settle_at = None
+            self.leave_behind(now)
         if self.kill_at is not None and now >= self.kill_at:
             self.tree.signal(signal.SIGKILL)
             self.kill_at = now + self.kill_pause
@@ -484,14 +604,31 @@ class Shim:
         if self.ticks.measure() != self.ticks.sizes:
             self.ticks.write(self.ticks.measure())
         reason = {None: None, "T": "stopped", "K": "killed"}[self.stop]
+        if reason is None and status == signal.SIGKILL and self.tree.ran_out_of_memory():
+            reason = "oom"
         self.write_record(reason, None, status, usage)
         if self.stop == "T" and not self.tree.is_gone:
             # what it started in the moment of our TERM has not heard it
             self.ask_to_end()
-        if self.kill_at is None and self.kills_leftovers:
-            self.kill_at = time.monotonic() + LEFTOVER_SECONDS
-            if not self.tree.is_gone:
-                self.ask_to_end()
+        if self.kill_at is None:
+            self.settle_at = time.monotonic() + SETTLE_SECONDS
+
+    def leave_behind(self, now: float) -> None:
+        """Name what the command left, and end it unless it may stay."""
+        if self.kill_at is not None or self.tree.is_gone:
+            return
+        lines: list[str] = []
+        run = os.path.basename(os.getcwd())
+        for _, pid in self.tree.walk():
+            command = command_of(pid)
+            # Ours, and on its way out: its input ended with the command.
+            if command and f"{run}/bridge.py" not in command:
+                lines.append(f'{{"pid": {pid}, "command": {quote(command[:LEFTOVER_CHARS])}}}\n')
+        if lines:
+            attempt(write_plain, "leftovers", "".join(lines[:LEFTOVERS]).encode())
+        if self.kills_leftovers:
+            self.kill_at = now + LEFTOVER_SECONDS
+            self.ask_to_end()
 
     def give_up(self, error: NotStartedError) -> None:
         """Record why nothing was started, and say it where people look."""
@@ -543,6 +680,24 @@ def attempt(step: "Callable[..., object]", *arguments: object) -> None:
         pass
 
 
+def write_plain(name: str, content: bytes) -> None:
+    """Write a whole new file of the run directory."""
+    descriptor = os.open(name, os.O_WRONLY | os.O_TRUNC | CREATE, 0o600)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+
+
+def own_oom_score() -> int:
+    """By how much the kernel's choice is shifted for us."""
+    try:
+        with open("/proc/self/oom_score_adj", "rb") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return 0
+
+
 def reserve_record() -> int:
     """Take the room of the exit record."""
     descriptor = open_plain("exit.tmp", os.O_RDWR | os.O_CREAT)
@@ -585,6 +740,7 @@ def main() -> None:
     os.set_inheritable(lock, False)
     os.pwrite(lock, f"{{{identity(os.getpid())}}}\n".encode(), 0)
     os.chdir(sys.argv[1])
+    set_title(TITLE, sys.argv[1])
     Shim().run()
 
 

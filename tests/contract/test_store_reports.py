@@ -28,6 +28,7 @@ from aiagent_coordinator.store import (
     claims,
     effects,
     events,
+    leases,
     projects,
     reports,
     runs,
@@ -40,7 +41,9 @@ from aiagent_coordinator.store.requests import (
     CheckResult,
     ClaimRequest,
     ExitReport,
+    HeldRun,
     LogFacts,
+    RenewRequest,
     ResultAnswer,
     ResultReport,
     StartedAnswer,
@@ -178,6 +181,38 @@ async def test_the_story_of_a_success(store_url: str, clock: ManualClock) -> Non
             "run.ended",
             "session.ended",
         ]
+
+
+async def test_what_a_run_used_left_behind_and_was_warned_of_is_kept_and_told_once(
+    store_url: str, clock: ManualClock
+) -> None:
+    exited = ExitReport(
+        RUN_ID,
+        1,
+        1,
+        ended_at=clock.now(),
+        exit_code=0,
+        cpu_seconds=1.5,
+        peak_rss=4096,
+        leftovers=("server --port 1",),
+        leftovers_ended=False,
+        warnings={"silence": "silent for 900 s", "memory": "its processes use 9 MiB of memory"},
+    )
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        line = HeldRun(RUN_ID, 1, RunPhase.RUNNING, warnings={"silence": "silent for 900 s"})
+        for _ in range(2):
+            await store.write(
+                lambda unit: leases.renew_runs(unit, RenewRequest("crd_one", 1, (line,)), 90)
+            )
+        assert (await board.run()).warnings == line.warnings
+        assert (await board.actions()).count("run.warning") == 1
+        await store.write(lambda unit: reports.record_exit(unit, exited))
+        run, actions = await board.run(), await board.actions()
+        assert (run.cpu_seconds, run.peak_rss) == (1.5, 4096)
+        assert (run.leftovers, run.leftovers_ended) == (("server --port 1",), False)
+        assert run.warnings == exited.warnings
+        assert (actions.count("run.warning"), actions.count("run.leftovers")) == (2, 1)
 
 
 async def test_a_repeated_report_gets_the_stored_answer_and_changes_nothing(

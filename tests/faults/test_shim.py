@@ -344,6 +344,48 @@ def test_term_to_the_shim_is_a_stop_and_hangup_and_interrupt_are_nothing(stage: 
     assert (found.record.signal, found.record.reason) == (signal.SIGTERM, "stopped")
 
 
+@pytest.mark.parametrize(
+    ("count", "action", "reason"),
+    [(1, "signal:9", "oom"), (0, "signal:9", None), (1, "signal:15", None), (1, "exit:137", None)],
+)
+def test_out_of_memory_is_the_kernels_word_alone(
+    stage: Stage, count: int, action: str, reason: str | None
+):
+    """A folder stands for the group; killed by signal 9 alone says nothing about memory."""
+    group = stage.root / "group"
+    group.mkdir()
+    (group / "memory.events").write_text(f"low 0\nmax 3\noom_kill {count}\n")
+    (group / "cgroup.procs").touch()
+    stage.start(stage.fake(action), cgroup=str(group))
+    found = stage.finish()
+    assert found.record is not None
+    assert found.record.reason == reason
+    assert (group / "cgroup.procs").read_text() == "0"
+
+
+def test_limits_of_the_system_hold_each_process_and_no_core_is_written(stage: Stage):
+    stage.start(["/bin/cat", "/proc/self/limits"], rlimits={"nofile": 50, "unheard_of": 1})
+    assert code(stage.finish()) == 0
+    rows = {line[:26].strip(): line[26:].split()[:2] for line in _lines(stage)}
+    assert rows["Max open files"] == ["50", "50"]
+    assert rows["Max core file size"] == ["0", "0"]
+
+
+def _lines(stage: Stage) -> list[str]:
+    return (stage.directory / "out").read_text().splitlines()
+
+
+def test_the_bridge_and_what_is_about_to_end_are_no_leftovers(stage: Stage):
+    """They end because their input does; naming them would cry wolf at every run."""
+    bridge = stage.directory / "bridge.py"
+    bridge.write_text("import time; time.sleep(600)")
+    shell = f"{PYTHON} -I -S {bridge} & sleep 0.05 & sleep 600 & exit 3"
+    stage.start(["/bin/sh", "-c", shell])
+    found = stage.finish()
+    assert code(found) == 3
+    assert found.leftovers == ("sleep 600",)
+
+
 def test_a_blocked_signal_mask_is_not_inherited(stage: Stage):
     """A coordinator's thread may block TERM; its shim and CLI must hear it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGCHLD})

@@ -16,9 +16,9 @@ from aiagent_coordinator.executors.base import LaunchSpec
 from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.context import Context, Control, RunLimits
-from aiagent_coordinator.pipeline.launch import watch
 from aiagent_coordinator.pipeline.outcome import decide
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.pipeline.watch import run as watch
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.redaction import Masker
 
@@ -75,7 +75,8 @@ async def _watch(root: Path, limits: RunLimits, control: Control) -> tuple[RunRe
         with anyio.fail_after(PATIENCE):
             return await watch(record, context, control), kept
     finally:
-        await context.executor.signal(folder, "K")
+        with anyio.CancelScope(shield=True):
+            await context.executor.signal(folder, "K")
 
 
 async def test_a_cli_that_stays_after_it_was_told_to_leave_is_ended_and_only_suspended(

@@ -24,6 +24,9 @@ from support.repo import make_repo
 #: How long anything may take here before the test fails: generous, two busy cores.
 PATIENCE_SECONDS = 60.0
 
+#: Runs what follows as a user who is nobody here.
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
+
 COORDINATOR = [sys.executable, "-m", "aiagent_coordinator"]
 
 
@@ -62,6 +65,8 @@ class House:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])
     #: State directory and socket, where the configuration does not name those of the house.
     place: tuple[Path, Path] | None = None
+    #: What every program here is started through: another user, for example.
+    through: tuple[str, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -88,11 +93,23 @@ class House:
         self.settings |= settings
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False), encoding="utf-8")
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start the program in the foreground of its own session; its output goes to `log`."""
+    def start(self, *arguments: str, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Start the program in the foreground of its own session; its output goes to `log`.
+
+        `under` names a tracer that leaves the process to be our child.
+        """
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [*COORDINATOR, "--config", str(self.config), "--log-format", "json", *arguments],
+                [
+                    *under,
+                    *self.through,
+                    *COORDINATOR,
+                    "--config",
+                    str(self.config),
+                    "--log-format",
+                    "json",
+                    *arguments,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -103,9 +120,9 @@ class House:
         self.processes.append(process)
         return process
 
-    def ready(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def ready(self, *arguments: str, under: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         """Start the program and wait until it answers."""
-        process = self.start(*arguments)
+        process = self.start(*arguments, under=under)
         until("the server answers", lambda: self._answers(process))
         return process
 
@@ -115,6 +132,8 @@ class House:
 
     def up(self) -> bool:
         """Whether the server answers now."""
+        if self.through:  # the server speaks with its own user only
+            return self.run("status", check=False).returncode == 0
         try:
             self.ask("get_status")
         except (CoordinatorError, OSError):
@@ -131,7 +150,7 @@ class House:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as a person would."""
         done = subprocess.run(
-            [*COORDINATOR, *arguments, "--config", str(self.config)],
+            [*self.through, *COORDINATOR, *arguments, "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -172,6 +191,50 @@ class House:
         """The runs, oldest first."""
         only = {"task_id": task_id} if task_id else {}
         return sorted(self.ask("list_runs", limit=1000, **only)["runs"], key=_run_id)
+
+    def running(self, task_id: str) -> dict[str, Any]:
+        """Wait until a run of the task has its CLI; return the run as `run show` shows it."""
+
+        def found() -> str | None:
+            over = {line["run_id"] for line in self.logged("run.end")}
+            for line in self.logged("run.start"):
+                run_id = str(line["run_id"])
+                is_up = (self.state / "run" / run_id / "started").exists()
+                if line["task_id"] == task_id and run_id not in over and is_up:
+                    return run_id
+            return None
+
+        return self.shown(until(f"task {task_id} runs", found))
+
+    def over(self, run_id: str) -> dict[str, Any]:
+        """Wait until a run is over and return it as `run show` shows it."""
+
+        def has_ended() -> bool:
+            return any(line["run_id"] == run_id for line in self.logged("run.end"))
+
+        until(f"run {run_id} is over", has_ended)
+        return self.shown(run_id)
+
+    def last(self, task_id: str, runs: int = 1) -> dict[str, Any]:
+        """Wait until so many runs of a task are over and return the last of them."""
+
+        def over() -> list[str]:
+            lines = [line for line in self.logged("run.end") if line["task_id"] == task_id]
+            return [str(line["run_id"]) for line in lines] if len(lines) >= runs else []
+
+        return self.shown(until(f"{runs} runs of {task_id} are over", over)[runs - 1])
+
+    def down(self) -> None:
+        """Stop the program, its agents too, and see that nothing is left."""
+        self.run("stop", "--kill")
+        until("it is down", lambda: self.processes[-1].poll() is not None)
+        until("no process is left", lambda: not living(self))
+
+    def shown(self, run_id: str) -> dict[str, Any]:
+        """One run as `run show` shows it."""
+        if self.through:
+            return self.json("run", "show", run_id)
+        return self.ask("get_run", run_id=run_id)["run"]
 
     def finished(self, task_id: str, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Wait until a task is terminal and its run is over; return the task."""
@@ -264,6 +327,15 @@ def house(root: Path, **settings: Any) -> Generator[House]:
         yield made
     finally:
         made.close()
+
+
+def be_ordinary(home: House) -> None:
+    """Give the house to an ordinary user, where we are root: root escapes some limits."""
+    if os.geteuid() != 0:
+        return
+    for path in (home.root, *home.root.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    home.through = NOBODY
 
 
 def _run_id(run: dict[str, Any]) -> str:

@@ -34,6 +34,15 @@ def record(**facts: Any) -> RunRecord:
         ({"facts": {"hello_at": "t", "authenticated_at": "t"}}, ("failed", "no_report")),
         ({"exit_code": 3}, ("failed", "exit_nonzero")),
         ({"exit_code": None, "signal": 9}, ("failed", "signal")),
+        ({"exit_code": None, "signal": 9, "exit_reason": "oom"}, ("failed", "oom")),
+        (
+            {"stop_reason": "cpu_limit", "exit_reason": "killed", "signal": 9},
+            ("failed", "cpu_limit"),
+        ),
+        (
+            {"stop_reason": "process_limit", "exit_reason": "stopped", "signal": 15},
+            ("failed", "process_limit"),
+        ),
         ({"found": "lost", "exit_code": None}, ("lost", "shim_lost")),
         ({"found": "lost", "exit_code": None, "facts": SUCCESS}, ("lost", "shim_lost")),
         ({"found": "bad_record", "exit_code": None}, ("lost", "bad_record")),

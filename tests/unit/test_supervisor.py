@@ -33,6 +33,9 @@ class _Unheard:
     def ended(self, record: RunRecord) -> None:
         pass
 
+    def warned(self) -> None:
+        pass
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         pass
 
@@ -59,7 +62,7 @@ async def test_everybody_who_waits_for_the_last_run_hears_of_its_end(tmp_path: P
             clock=clock,
             environ={},
             masker=Masker(),
-            reporter=Outbox(journal, link, clock),
+            reporter=Outbox(journal, link, clock, state.runs),
         )
         supervisor = Supervisor(
             context,

@@ -1,0 +1,164 @@
+"""Watch: a running run is looked after until its tree is gone.
+
+It is ended when somebody asks, when it is over a limit, or when it stays after its work is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from aiagent_coordinator.clock import parse_iso
+from aiagent_coordinator.executors.base import Sample
+from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.launch import observe
+from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimits
+from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
+
+#: How often a running run is looked at when nothing else happens.
+WATCH_SECONDS = 1.0
+#: How often its processes are looked at when no limit needs it sooner.
+LOOK_SECONDS = 5.0
+
+Number = TypeVar("Number", int, float)
+
+
+async def run(record: RunRecord, context: Context, control: Control) -> RunRecord:
+    """Wait until the run's tree is gone; stop it when it is to be stopped."""
+    folder = context.state.run(record.run_id)
+    judge = Judge(context.limits_of(record), context.clock.monotonic())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_look_after, record, context, control, judge)
+        await context.executor.wait(folder)
+        tasks.cancel_scope.cancel()
+    if control.stop_reason:
+        record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
+    found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
+    record = observe(record, found, context)
+    return record.at(
+        Stage.EXIT,
+        warnings={**record.warnings, **control.warnings},
+        cpu_seconds=_most(record.cpu_seconds, judge.cpu_seconds),
+        peak_rss=_most(record.peak_rss, judge.peak_memory_bytes),
+        peak_processes=judge.peak_processes or None,
+    )
+
+
+def _most(told: Number | None, seen: Number) -> Number | None:
+    """The larger of what the system told at the end and what was seen meanwhile."""
+    return max(told or seen, seen) or told
+
+
+async def _look_after(record: RunRecord, context: Context, control: Control, judge: Judge) -> None:
+    """Stop the tree when asked, when it is over a limit, or when it lingers."""
+    folder = context.state.run(record.run_id)
+    limits = context.limits_of(record)
+    sent: str | None = None
+    reading = _Readings(folder, context, limits)
+    reported_at: float | None = None
+    told_at: float | None = None
+    while True:
+        await control.wait_changed(WATCH_SECONDS)
+        now = context.clock.monotonic()
+        if reported_at is None and control.facts.get("report"):
+            reported_at = now
+        if reported_at is not None and now - reported_at > limits.linger_seconds:
+            control.stop("lingering")
+        if told_at is None and _is_told_to_leave(control):
+            told_at = now
+        if told_at is not None and now - told_at > limits.asked_linger_seconds:
+            control.stop("asked")
+        if _is_over_time(record, context, limits):
+            control.stop("timed_out")
+        for finding in judge.judge(await reading.take(now)):
+            _heed(finding, record, control)
+        wanted = "K" if control.kill else "T"
+        if control.stop_reason and sent != wanted:
+            # The reason is on the disk before the signal: a life after ours must not take our
+            # stop for the CLI's own end.
+            stopping = record.at(Stage.WATCH, stop_reason=control.stop_reason)
+            await context.reporter.save(
+                stopping.at(Stage.WATCH, warnings={**record.warnings, **control.warnings})
+            )
+            log_event(
+                logger,
+                logging.INFO,
+                "run.stop",
+                "stopping the run's processes",
+                run_id=record.run_id,
+                task_id=record.task["id"],
+                reason=control.stop_reason,
+            )
+            await context.executor.signal(folder, wanted)
+            sent = wanted
+
+
+def _heed(finding: Finding, record: RunRecord, control: Control) -> None:
+    """Tell of a limit that was reached, once, and stop the run if that is what it means."""
+    if finding.kind not in control.warnings or finding.reason is None:
+        control.warn(finding)
+        log_event(
+            logger,
+            logging.WARNING,
+            "run.warning",
+            finding.text,
+            run_id=record.run_id,
+            task_id=record.task["id"],
+            kind=finding.kind,
+        )
+    if finding.reason is not None:
+        control.stop(finding.reason)
+
+
+def _is_told_to_leave(control: Control) -> bool:
+    """Whether the agent asked, had no answer in time, and has reported nothing since."""
+    question: dict[str, Any] = control.facts.get("question") or {}
+    return bool(question.get("pending")) and not control.facts.get("report")
+
+
+def _is_over_time(record: RunRecord, context: Context, limits: RunLimits) -> bool:
+    """Whether the run takes longer than any may; counted across lives of ours."""
+    limit, since = limits.run_seconds, parse_iso(record.launched_at)
+    if limit is None or since is None:
+        return False
+    if record.launched_monotonic is not None:
+        return context.clock.monotonic() - record.launched_monotonic > limit
+    # an older version's record has only the time of day
+    return (context.clock.now() - since).total_seconds() > limit
+
+
+class _Readings:
+    """Takes readings of one run; looks at its processes as often as its limits need."""
+
+    def __init__(self, folder: Path, context: Context, limits: RunLimits) -> None:
+        self._folder = folder
+        self._executor = context.executor
+        self._limits = limits
+        self._sample: Sample | None = None
+        self._due = context.clock.monotonic()
+        # Twice before half of the silence: a look must be able to see life in time.
+        seldom = max(WATCH_SECONDS, min(LOOK_SECONDS, limits.silence_seconds / 4))
+        self._pause = WATCH_SECONDS if limits.watches_tree else seldom
+
+    async def take(self, now: float) -> Reading:
+        if now >= self._due:
+            self._due = now + self._pause
+            self._sample = await self._executor.sample(
+                self._folder, exact_above=self._limits.memory_bytes
+            )
+        log_bytes = sum(max(0, _size(self._folder / name)) for name in ("out", "err"))
+        return Reading(now, log_bytes, self._sample)
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path, follow_symlinks=False).st_size  # noqa: PTH116 - one call a second a run
+    except OSError:
+        return -1
