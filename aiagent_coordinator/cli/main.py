@@ -63,6 +63,7 @@ for name, module in (
     ("config", "config"),
     ("init", "init"),
     ("doctor", "doctor"),
+    ("service", "service"),
 ):
     main.add_command(Later(name, module, name))
 

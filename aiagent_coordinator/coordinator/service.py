@@ -24,7 +24,7 @@ from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.link import ServerLink
-from aiagent_coordinator.coordinator.loop import Loop
+from aiagent_coordinator.coordinator.loop import Loop, Pulse
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.renewal import Renewal
@@ -37,6 +37,7 @@ from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.sandbox.keeper import Sandboxes
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import protocol
 
@@ -60,10 +61,10 @@ class CoordinatorSettings:
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
     log_directory: Path | None = None
-    #: Whether agents with approval `bypass` may be started without a sandbox.
-    unsandboxed: bool = False
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     watermarks: Watermarks = field(default_factory=Watermarks)
+    sandboxes: Sandboxes = field(default_factory=Sandboxes)
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class CoordinatorService:
@@ -145,6 +146,7 @@ class CoordinatorService:
             reporter=outbox,
             limits=self.settings.run_limits,
             log_directory=self.settings.log_directory,
+            sandboxes=self.settings.sandboxes,
         )
         supervisor = Supervisor(
             context,
@@ -155,16 +157,18 @@ class CoordinatorService:
             notices=updates,
         )
         self.supervisor = supervisor
-        fitness = Fitness(self._catalog, self.settings.unsandboxed)
-        breakers = Breakers(self.settings.breaker, random.SystemRandom().random)
-        admission = updates.admission = Admission(breakers, self.settings.watermarks, self._clock)
+        settings = self.settings
+        fitness = Fitness(self._catalog, settings.sandboxes)
+        breakers = Breakers(settings.breaker, random.SystemRandom().random)
+        admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
         loop = Loop(
             supervisor,
             link,
             fitness,
             admission,
-            self.settings.limits,
-            self.settings.polling_seconds,
+            settings.limits,
+            settings.polling_seconds,
+            settings.pulse,
         )
         self._loop = loop
         renewal = Renewal(supervisor, link)
@@ -179,7 +183,7 @@ class CoordinatorService:
                 starting.start_soon(self._stop_holds)
                 await self._holding.wait()
                 starting.cancel_scope.cancel()
-            await self._stopping.wait()
+            await self.settings.pulse.until(self._stopping.wait)
             if self._stop_agents:
                 await self._end_agents(supervisor)
             await outbox.drain(DRAIN_SECONDS)

@@ -19,6 +19,7 @@ from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
+from aiagent_coordinator.sandbox.keeper import Sandboxes
 
 
 class Reporter(Protocol):
@@ -77,6 +78,7 @@ class Context:
     limits: RunLimits = field(default_factory=RunLimits)
     #: Where readable logs go instead of the state directory.
     log_directory: Path | None = None
+    sandboxes: Sandboxes = field(default_factory=Sandboxes)
 
 
 class Control:

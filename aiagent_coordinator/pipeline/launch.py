@@ -18,6 +18,7 @@ from aiagent_coordinator.clock import iso, parse_iso
 from aiagent_coordinator.errors import ExecutorError, StaleRunError
 from aiagent_coordinator.executors.base import Hold, HoldState
 from aiagent_coordinator.paths import host_id
+from aiagent_coordinator.pipeline.confinement import trouble_of
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launching import spec_for
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
@@ -122,7 +123,12 @@ async def watch(record: RunRecord, context: Context, control: Control) -> RunRec
     if control.stop_reason:
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
     found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
-    return observe(record, found, context)
+    record = observe(record, found, context)
+    if record.exit_reason is None and record.exit_code:
+        trouble = await anyio.to_thread.run_sync(trouble_of, record, folder)
+        if trouble is not None:
+            return record.at(Stage.EXIT, exit_reason="spawn_failed", error=trouble)
+    return record
 
 
 async def _look_after(record: RunRecord, context: Context, control: Control) -> None:
