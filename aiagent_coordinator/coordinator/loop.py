@@ -170,8 +170,13 @@ class Loop:
             self.wake()
 
     def _unfit_lines(self, actions: list[Action]) -> Mapping[Assignment, str]:
+        """What cannot be started here; with the word of whose agent is unfit, the server says it so."""
         found = {action.assignment: self.fitness.why_not(action) for action in actions}
-        return {line: f"unschedulable: {reason}" for line, reason in found.items() if reason}
+        return {
+            line: f"unschedulable: {reason}" if line.agent_id in self._unfit else reason
+            for line, reason in found.items()
+            if reason
+        }
 
     def _rests(self) -> Mapping[Assignment, str]:
         now = self.supervisor.context.clock.monotonic()
