@@ -7,6 +7,7 @@ socket as everybody else.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -16,13 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from aiagent_coordinator.clock import SystemClock, zone_named
 from aiagent_coordinator.config import Loaded, load_settings
-from aiagent_coordinator.config.watch import Origin, changes, watch
+from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
 from aiagent_coordinator.coordinator.admission import Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
+from aiagent_coordinator.coordinator.loop import Pulse
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS
 from aiagent_coordinator.coordinator.retention import Retention
@@ -32,9 +35,12 @@ from aiagent_coordinator.executors.local import LocalExecutor
 from aiagent_coordinator.house import BOTH, House, enter
 from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
+from aiagent_coordinator.sandbox.keeper import Sandboxes, wishes_of
+from aiagent_coordinator.sandbox.probe import AGAIN_SECONDS
 from aiagent_coordinator.serving import declare, serving
 from aiagent_coordinator.tasks import WorkspaceKind
 from aiagent_coordinator.telemetry import LogFormat, configure, log_event, set_level
+from aiagent_coordinator.wire.notify import Notifier
 from aiagent_coordinator.wire.shim import set_title
 
 if TYPE_CHECKING:
@@ -67,6 +73,7 @@ def run_daemon(
     Raises:
         CoordinatorError: it could not begin; nothing was started.
     """
+    notifier = Notifier.from_environment(os.environ)
     origin = Origin(overrides, tuple(load_catalog()))
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
     house, locks = enter(loaded, roles)
@@ -81,14 +88,21 @@ def run_daemon(
             zone=zone_named(loaded.settings.timezone),
         ),
     ):
-        return anyio.run(_Life(house, roles, origin).run)
+        if notifier.is_watched:
+            # a watchdog ends us by SIGABRT: say where we stood
+            faulthandler.enable()
+        return anyio.run(_Life(house, roles, origin, notifier).run)
 
 
 class _Life:
     """One life of the process, from ready to gone."""
 
-    def __init__(self, house: House, roles: frozenset[str], origin: Origin) -> None:
+    def __init__(
+        self, house: House, roles: frozenset[str], origin: Origin, notifier: Notifier
+    ) -> None:
         self._house = house
+        self._notifier = notifier
+        self._nudge = Nudge()
         self._origin = origin
         self._roles = roles
         self._coordinator: CoordinatorService | None = None
@@ -121,10 +135,11 @@ class _Life:
                     beside = await inside.enter_async_context(anyio.create_task_group())
                     inside.callback(beside.cancel_scope.cancel)
                     beside.start_soon(self._follow_file, store)
+                    self._notifier.ready()
                     if journal is not None:
-                        await self._coordinate(journal)
-                    else:
-                        await self._stop.wait()
+                        await self._coordinate(journal, beside)
+                    elif store is not None:
+                        await self._serve_alone(store)
                 # From here on a signal changes nothing; it must not cut the way out short either.
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
                     signal.signal(number, signal.SIG_IGN)
@@ -134,52 +149,75 @@ class _Life:
         log_event(logger, logging.INFO, "daemon.stopped", "stopped")
         return self._exit_status
 
-    async def _coordinate(self, journal: Journal) -> None:
-        self._coordinator = make_service(self._house)
+    async def _coordinate(self, journal: Journal, beside: TaskGroup) -> None:
+        pulse = Pulse(self._notifier.sign_of_life, self._notifier.sign_seconds)
+        self._coordinator = make_service(self._house, pulse)
+        beside.start_soon(_try_sandboxes, self._coordinator.settings.sandboxes)
         if self._stop.is_set():
             self._coordinator.stop(agents=False)
         await self._coordinator.run(journal)
 
+    async def _serve_alone(self, store: Store) -> None:
+        """Let the server work until we are told to stop; it lives while its store answers."""
+        while not self._stop.is_set():
+            await store.read(lambda _: None)
+            self._notifier.sign_of_life()
+            with anyio.move_on_after(self._notifier.sign_seconds):
+                await self._stop.wait()
+
     async def _follow_file(self, store: Store | None) -> None:
         """Take up what the configuration file says from now on; what is wrong changes nothing."""
         in_force = self._house.loaded
-        async for found in watch(in_force, self._origin):
-            try:
-                if isinstance(found, ConfigError):
-                    raise found
-                if store is not None:
-                    await declare(store, found)
-            except CoordinatorError as error:
-                log_event(
-                    logger,
-                    logging.WARNING,
-                    "config.refused",
-                    "the configuration file cannot be used; the last good one stays in force",
-                    reason=error.message,
-                )
-                continue
-            set_level(found.settings.log_level)
-            if self._coordinator is not None:
-                polling_seconds = found.settings.polling_interval
-                self._coordinator.retune(_limits(found), polling_seconds)
-            counts = changes(in_force.settings, found.settings)
-            in_force = found
+        async for found in watch(in_force, self._origin, nudge=self._nudge):
+            self._notifier.reloading()
+            in_force = await self._take_up(found, in_force, store)
+            self._notifier.ready()
+
+    async def _take_up(
+        self, found: Loaded | ConfigError, in_force: Loaded, store: Store | None
+    ) -> Loaded:
+        """Obey the settings that were found; returns those that are in force then."""
+        try:
+            if isinstance(found, ConfigError):
+                raise found
+            if store is not None:
+                await declare(store, found)
+        except CoordinatorError as error:
             log_event(
                 logger,
-                logging.INFO,
-                "config.changed",
-                "the configuration file changed",
-                **{when.replace(" ", "_"): keys for when, keys in counts.items()},
+                logging.WARNING,
+                "config.refused",
+                "the configuration file cannot be used; the last good one stays in force",
+                reason=error.message,
             )
+            return in_force
+        set_level(found.settings.log_level)
+        if self._coordinator is not None:
+            polling_seconds = found.settings.polling_interval
+            self._coordinator.retune(_limits(found), polling_seconds)
+            self._coordinator.settings.sandboxes.use(wishes_of(found.settings))
+        counts = changes(in_force.settings, found.settings)
+        if counts:
+            event, message = "config.changed", "the configuration file changed"
+        else:
+            event, message = "config.same", "the configuration was read again and says the same"
+        keys = {when.replace(" ", "_"): names for when, names in counts.items()}
+        log_event(logger, logging.INFO, event, message, **keys)
+        return found
 
     async def _obey_signals(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Turn signals into ends: TERM leaves agents running, USR1 ends them, USR2 waits, INT asks."""
+        """Turn signals into deeds.
+
+        TERM ends us and leaves agents running, USR1 ends them too, USR2 waits for them, INT asks; HUP
+        reads the configuration again.
+        """
         kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
         with anyio.open_signal_receiver(*kinds) as received:
             async with anyio.create_task_group() as tasks:
                 task_status.started()
                 async for number in received:
                     if number == signal.SIGHUP:
+                        self._nudge.now()
                         continue
                     if number == signal.SIGINT and not self._interrupted:
                         self._interrupted = True
@@ -228,13 +266,34 @@ class _Life:
         running = self._coordinator.running if self._coordinator else 0
         mode = "agents are ended" if agents else "agents keep running"
         log_event(logger, logging.INFO, "daemon.stopping", "stopping", running=running, mode=mode)
+        self._notifier.stopping()
         self._stop.set()
         if self._coordinator is not None:
             self._coordinator.stop(agents=agents)
 
 
-def make_service(house: House) -> CoordinatorService:
-    """The coordinator of these settings."""
+async def _try_sandboxes(sandboxes: Sandboxes) -> None:
+    """Make each sandbox that the settings wish for, and say which cannot be had; those are tried again."""
+    told: dict[str, str] = {}
+    while True:
+        # whoever stops us need not wait for it
+        missing = await anyio.to_thread.run_sync(sandboxes.missing, abandon_on_cancel=True)
+        for name, trouble in missing.items():
+            if told.get(name) != trouble:
+                log_event(
+                    logger,
+                    logging.WARNING,
+                    "sandbox.missing",
+                    "a sandbox cannot be made here; what needs it is not started",
+                    sandbox=name,
+                    reason=trouble,
+                )
+        told = missing
+        await anyio.sleep(AGAIN_SECONDS)
+
+
+def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService:
+    """The coordinator of these settings; `pulse` is told that it makes progress."""
     settings = house.loaded.settings
     return CoordinatorService(
         CoordinatorSettings(
@@ -247,7 +306,6 @@ def make_service(house: House) -> CoordinatorService:
             run_limits=_run_limits(house.loaded),
             overrides=_overrides(house.loaded),
             log_directory=settings.log_directory,
-            unsandboxed=settings.i_understand_unsandboxed,
             breaker=BreakerPolicy(
                 settings.breaker.failures,
                 settings.breaker.quick,
@@ -257,6 +315,8 @@ def make_service(house: House) -> CoordinatorService:
             watermarks=Watermarks(settings.watermarks.memory, settings.watermarks.disk),
             renew_seconds=min(RENEW_SECONDS, settings.lease.seconds / 3),
             retention=Retention(settings.retention.run_age, settings.retention.run_size),
+            sandboxes=Sandboxes(wishes_of(settings)),
+            pulse=pulse or Pulse(),
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),

@@ -200,6 +200,15 @@ def check_socket_path(path: Path) -> Path:
     return path
 
 
+def door_of(socket: Path) -> Path:
+    """A second name of the socket, alone in a folder of its own.
+
+    A sandbox that shows single files would show a socket that dies with its server. A folder shows
+    the next server's, too.
+    """
+    return socket.with_name(f"{socket.name}.d") / "s"
+
+
 def pointer_files(config_file: Path | None, state_dir: Path | None = None) -> Iterator[Path]:
     """The two small files that tell quick commands where the server is, the runtime folder's first."""
     name = f"{instance_id(config_file, state_dir)}.json"

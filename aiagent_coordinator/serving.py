@@ -30,12 +30,13 @@ logger = logging.getLogger(__name__)
 @asynccontextmanager
 async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
     """Bind, open the store, serve; the pointer files stand while the socket answers."""
-    from aiagent_coordinator.server.sockets import bind_socket
+    from aiagent_coordinator.server.sockets import bind_socket, open_door
 
     if house.socket.parent == runtime_dir():
         make_private(house.socket.parent)
     listener = bind_socket(house.socket)
     try:
+        open_door(house.socket)
         # The socket is bound and holds who comes; what is slow to import comes in a thread.
         await anyio.to_thread.run_sync(_import_server)
         from aiagent_coordinator.server.app import Server, ServerSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -36,7 +37,14 @@ def _missing(need: str) -> str | None:
         return _without_ordinary_user()
     if need == "cgroup":
         return None if cgroup.place() else "needs a cgroup of the second version that is ours"
-    if need in {"nc", "strace", "node"}:
+    if need == "landlock":
+        # landlock_create_ruleset that asks for the version alone
+        version = ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+        return None if version >= 4 else "needs a kernel with Landlock"
+    if need == "system-python":
+        there = os.access("/usr/bin/python3", os.X_OK)
+        return None if there else "needs a Python that every user can run"
+    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze"}:
         return None if shutil.which(need) else f"needs {need}"
     message = f"unknown need {need!r}"
     raise ValueError(message)

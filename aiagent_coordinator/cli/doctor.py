@@ -8,14 +8,18 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import locate
+from aiagent_coordinator.cli.doctor_sandbox import sandbox_findings
+from aiagent_coordinator.cli.doctor_service import service_findings
+from aiagent_coordinator.cli.findings import Finding, Level
+from aiagent_coordinator.cli.service_manager import Manager
 from aiagent_coordinator.config.find import find_config
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.messages import text
@@ -27,23 +31,12 @@ if TYPE_CHECKING:
     from aiagent_coordinator.config import AgentSettings, Loaded, ProjectSettings
     from aiagent_coordinator.providers.catalog import Catalog
 
-Level: TypeAlias = Literal["ok", "note", "warning", "fault"]
 #: A run's worktree and log need more than this.
 LEAST_BYTES = 100 * 1000**2
 #: Below it something fills up soon.
 LITTLE_BYTES = 2 * 1000**3
 #: `worktree add --no-track` and the options of the seal are older; the tests run with this and newer.
 LEAST_GIT = (2, 30)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    level: Level
-    message: str
-    fix: str = ""
 
 
 @click.command(help=text("help.doctor"))
@@ -77,9 +70,11 @@ def examine(given: options.Options) -> Iterator[Finding]:
         yield from _disk(loaded.state_dir.root)
         yield from _foreign_runs(loaded.state_dir.runs)
         yield from _clis(loaded, catalog)
+        yield from sandbox_findings(loaded.settings)
         for project in loaded.settings.projects:
             yield _project(project)
     yield from _server(given)
+    yield from _service(given)
 
 
 def _system() -> Iterator[Finding]:
@@ -87,9 +82,7 @@ def _system() -> Iterator[Finding]:
     yield _git()
     if os.geteuid() == 0:
         yield Finding("root", "warning", text("doctor.root"), text("doctor.root_fix"))
-    if sys.platform == "linux":
-        yield _sandbox()
-    else:
+    if sys.platform != "linux":
         yield Finding("platform", "note", text("doctor.not_linux", system=platform.system()))
 
 
@@ -105,19 +98,6 @@ def _git() -> Finding:
     if found is None or (int(found[1]), int(found[2])) < LEAST_GIT:
         return Finding("git", "fault", text("doctor.git_old", path=path), text("doctor.git_fix"))
     return Finding("git", "ok", f"{found[0].decode()} ({path})")
-
-
-def _sandbox() -> Finding:
-    """What a sandbox could be made of here; nothing needs it by now."""
-    features = {
-        "bubblewrap": shutil.which("bwrap") is not None,
-        "user namespaces": _number("/proc/sys/user/max_user_namespaces") > 0
-        and _number("/proc/sys/kernel/unprivileged_userns_clone", 1) > 0,
-        "landlock": "landlock" in _read("/sys/kernel/security/lsm"),
-        "cgroup v2": Path("/sys/fs/cgroup/cgroup.controllers").exists(),
-    }
-    words = ", ".join(f"{name}: {'yes' if there else 'no'}" for name, there in features.items())
-    return Finding("sandbox", "note", text("doctor.sandbox", features=words))
 
 
 def _configuration(
@@ -282,20 +262,22 @@ def _server(given: options.Options) -> Iterator[Finding]:
         yield Finding("server", "note", text("server.none", origin=place.origin))
 
 
+def _service(given: options.Options) -> Iterator[Finding]:
+    if sys.platform != "linux":
+        return
+    pid: int | None = os.getpid()
+    try:
+        place = locate(given)
+    except CoordinatorError:
+        pass  # told by `configuration`
+    else:
+        lock = str(place.state_dir.coordinator_lock)
+        pid = (lockfile.read(lock) or {}).get("pid") if lockfile.is_held(lock) else pid
+    yield from service_findings(pid, [Manager.of("systemd", "aiagent-coordinator").file])
+
+
 def _nearest(folder: Path) -> Path:
     """The folder itself, or the nearest one around it that exists."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return folder
-
-
-def _number(file: str, default: int = 0) -> int:
-    said = _read(file).strip()
-    return int(said) if said.isdigit() else default
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text("utf-8", "replace")
-    except OSError:
-        return ""

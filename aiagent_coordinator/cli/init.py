@@ -31,6 +31,7 @@ _HEAD = """\
 max_concurrent: 3                # runs at a time, over everything
 # run_timeout: 2h                # without it only silence ends a run
 # silence_timeout: 30m           # a run that prints and does nothing for so long is stopped
+# sandbox: landlock              # shut agents in; `doctor` says what this machine can make
 
 agents:
 """
@@ -39,6 +40,7 @@ _AGENT = """\
     provider: {name:<22} # {about}
     # model: "..."               # the program's own default without
     approval: edits              # ask: only our tools · edits: files too · bypass: everything
+                                 # (bypass needs a sandbox, or i_understand_unsandboxed: true above)
 """
 _REHEARSAL = """\
   rehearsal:

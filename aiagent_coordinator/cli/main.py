@@ -69,6 +69,7 @@ for name, module in (
     ("init", "init"),
     ("doctor", "doctor"),
     ("gc", "gc"),
+    ("service", "service"),
 ):
     main.add_command(Later(name, module, name))
 

@@ -34,8 +34,9 @@ ENVIRONMENT_PREFIX = "AIAGENT_COORDINATOR_"
 #: Settings that hold one value: what environment and flags may set.
 SCALARS = tuple(
     name
-    for name in Settings.model_fields
-    if name not in {"limits", "retry", "ask", "agents", "projects", "ai_providers"}
+    for name, field in Settings.model_fields.items()
+    if not isinstance(field.default, pydantic.BaseModel)
+    and name not in {"agents", "projects", "ai_providers", "sandbox_read", "sandbox_write"}
 )
 
 
@@ -249,9 +250,8 @@ def _contradictions(
     found: list[tuple[KeyPath, str]] = []
     for section, names in (("agents", settings.agents), ("ai_providers", settings.ai_providers)):
         found += [((section, name), _BAD_ID) for name in names if not CHOSEN_ID.match(name)]
-    for agent_id, agent in settings.agents.items():
-        if agent.approval == "bypass" and not settings.i_understand_unsandboxed:
-            found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
+    for agent_id in settings.unsandboxed_bypass():
+        found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found
@@ -259,7 +259,7 @@ def _contradictions(
 
 _UNSANDBOXED = (
     "bypass lets its program run anything as you, outside any sandbox; "
-    "set i_understand_unsandboxed: true if you accept that"
+    "set sandbox, or i_understand_unsandboxed: true if you accept that"
 )
 _BAD_ID = (
     "is no id: lower-case letters, digits, `.`, `_`, `-`, the first a letter or digit, at most 63"

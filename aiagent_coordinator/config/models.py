@@ -26,6 +26,35 @@ from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
 
 
+class SandboxSettings(Model):
+    """What shuts in the programs of runs; everywhere, per project and per agent."""
+
+    sandbox: Literal["none", "sandbox-exec", "landlock", "bwrap"] = setting(
+        "none",
+        "What shuts in the program and the checks of a run. A run gets the strictest that the top "
+        "level, its project and its agent say; where that cannot be made, nothing is started.",
+        reload="live",
+    )
+    sandbox_network: Literal["inherit", "none"] = setting(
+        "inherit",
+        "What a sandbox leaves of the network: everything, or the way to our server alone. `none` "
+        "anywhere counts. Under `landlock` it refuses TCP and nothing else.",
+        reload="live",
+    )
+    sandbox_read: tuple[FilePath, ...] = setting(
+        (),
+        "Files and folders that may be read in addition; those of all three places add up. `${VAR}` "
+        "and `~` are expanded.",
+        reload="live",
+    )
+    sandbox_write: tuple[FilePath, ...] = setting(
+        (),
+        "Files and folders that may be written in addition; those of all three places add up. "
+        "`${VAR}` and `~` are expanded.",
+        reload="live",
+    )
+
+
 class RetrySettings(Model):
     """How often and how soon a failed task is tried again."""
 
@@ -193,7 +222,7 @@ _RUN_NAMES = {
 }
 
 
-class AgentSettings(Model):
+class AgentSettings(SandboxSettings):
     """Who does the work. The key is the agent's id."""
 
     provider: str = setting(
@@ -210,7 +239,7 @@ class AgentSettings(Model):
     approval: Literal["ask", "edits", "bypass"] = setting(
         "edits",
         "What it may do without asking: nothing but our tools, edits of files, or everything. "
-        "`bypass` needs `i_understand_unsandboxed: true`.",
+        "`bypass` needs a sandbox, or `i_understand_unsandboxed: true`.",
         reload="live",
     )
     passkey: Secret | None = setting(
@@ -239,7 +268,7 @@ class AgentSettings(Model):
         )
 
 
-class ProjectSettings(Model):
+class ProjectSettings(SandboxSettings):
     """A body of work on one repository or folder."""
 
     id: str = setting(..., "Its id: lower-case letters, digits, `.`, `_` and `-`.", reload="never")
@@ -301,7 +330,7 @@ class ProjectSettings(Model):
         )
 
 
-class Settings(Model):
+class Settings(SandboxSettings):
     """Everything a configuration file may say."""
 
     polling_interval: PositiveDuration = setting(
@@ -338,7 +367,9 @@ class Settings(Model):
         "The time zone of what commands and the log show to people; JSON and files are always UTC.",
     )
     i_understand_unsandboxed: bool = setting(
-        False, "Allows `approval: bypass`: the agent's program runs anything, as you."
+        False,
+        "Allows `approval: bypass` without a sandbox: the agent's program runs anything, as you.",
+        reload="live",
     )
     state_dir: FilePath | None = setting(
         None,
@@ -376,6 +407,25 @@ class Settings(Model):
             ConfigError: no socket can be bound at such a long path.
         """
         return paths.check_socket_path(self.socket or paths.default_socket(file, self.state_dir))
+
+    def unsandboxed_bypass(self) -> list[str]:
+        """Ids of agents that may do everything unasked, with no sandbox in some declared project."""
+        if self.i_understand_unsandboxed or self.sandbox != "none":
+            return []
+        open_to = {
+            agent_id
+            for project in self.projects
+            if project.sandbox == "none"
+            for agent_id in self.agents_of(project)
+        }
+        nowhere = set(self.agents).difference(*(self.agents_of(one) for one in self.projects))
+        return [
+            agent_id
+            for agent_id, agent in self.agents.items()
+            if agent.approval == "bypass"
+            and agent.sandbox == "none"
+            and agent_id in open_to | nowhere
+        ]
 
     def agents_of(self, project: ProjectSettings) -> tuple[str, ...]:
         """Ids of the agents that work in a project of these settings."""

@@ -7,6 +7,7 @@ alike; a change is taken when the content has stayed the same for one look.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -34,29 +35,56 @@ class Origin:
     known_providers: Collection[str] | None = None
 
 
+class Nudge:
+    """Somebody's wish that the file be read now, changed or not."""
+
+    def __init__(self) -> None:
+        self._wished = anyio.Event()
+
+    def now(self) -> None:
+        """Wish it; may be called before anybody watches."""
+        self._wished.set()
+
+    async def within(self, seconds: float) -> bool:
+        """Wait for a wish, at most so long; say whether there was one, and forget it."""
+        with anyio.move_on_after(seconds):
+            await self._wished.wait()
+        if not self._wished.is_set():
+            return False
+        self._wished = anyio.Event()
+        return True
+
+
 async def watch(
-    loaded: Loaded, origin: Origin, *, poll_seconds: float = POLL_SECONDS
+    loaded: Loaded,
+    origin: Origin,
+    *,
+    nudge: Nudge | None = None,
+    poll_seconds: float = POLL_SECONDS,
 ) -> AsyncGenerator[Loaded | ConfigError]:
     """Yield the settings whenever they changed, and the error whenever they cannot be used any more.
 
-    After an error the settings that were yielded last stay in force. Ends at once without a file.
+    After an error the settings that were yielded last stay in force. Without a file only a nudge
+    leads to anything.
 
     Args:
         loaded: The settings in force.
         origin: What they were read with.
+        nudge: Lets them be read at once; they are then yielded whether they changed or not.
         poll_seconds: How often to look.
     """
     file = loaded.file
+    nudge = nudge or Nudge()
     if file is None:
-        return
+        poll_seconds = math.inf
     known = seen = await anyio.to_thread.run_sync(_digest, loaded)
     read = partial(
         load_settings, file, overrides=origin.overrides, known_providers=origin.known_providers
     )
     while True:
-        await anyio.sleep(poll_seconds)
+        nudged = await nudge.within(poll_seconds)
         before, seen = seen, await anyio.to_thread.run_sync(_digest, loaded)
-        if seen != before or seen == known:
+        if not nudged and (seen != before or seen == known):
             continue  # it is still being written, or nothing changed
         known = seen
         try:
@@ -64,7 +92,7 @@ async def watch(
         except ConfigError as error:
             yield error
             continue
-        if fresh.settings != loaded.settings:
+        if nudged or fresh.settings != loaded.settings:
             loaded = fresh
             yield fresh
 

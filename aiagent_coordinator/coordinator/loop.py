@@ -7,7 +7,8 @@ looked after beside it, by one driver per run, so a slow run never delays a pass
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -42,6 +43,31 @@ class _Rest:
     version: int
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Who is told that the loop makes progress, and how far apart that may be while it waits."""
+
+    beat: Callable[[], None] = _nobody
+    seconds: float = math.inf
+
+    async def until(
+        self, event: Callable[[], Awaitable[object]], seconds: float = math.inf
+    ) -> None:
+        """Wait for something, at most so long, and beat meanwhile: waiting is no standstill."""
+        deadline = anyio.current_time() + seconds
+        while True:
+            left = deadline - anyio.current_time()
+            with anyio.move_on_after(min(left, self.seconds)) as waited:
+                await event()
+            self.beat()
+            if not waited.cancelled_caught or left <= self.seconds:
+                return
+
+
 @dataclass
 class Loop:
     """The state of the loop between passes. Owned by the task that runs it."""
@@ -53,6 +79,7 @@ class Loop:
     admission: Admission
     limits: Limits
     polling_seconds: float
+    pulse: Pulse = field(default_factory=Pulse)
     _wake: anyio.Event = field(default_factory=anyio.Event)
     _resting: dict[Assignment, _Rest] = field(default_factory=dict[Assignment, _Rest])
     _version: int = 0
@@ -77,7 +104,7 @@ class Loop:
     async def run(self, tasks: TaskGroup) -> None:
         """Make passes until cancelled; runs are started in `tasks`."""
         while True:
-            await self.link.wait_up()
+            await self.pulse.until(self.link.wait_up)
             self._wake = anyio.Event()
             try:
                 await self.run_pass(tasks)
@@ -95,8 +122,7 @@ class Loop:
             except Exception:  # noqa: BLE001 - the border of a pass: logged, and the loop goes on
                 log_event(logger, logging.ERROR, "loop.failed", "a pass failed unexpectedly")
                 await anyio.sleep(REST_SECONDS)
-            with anyio.move_on_after(self._seconds_to_next()):
-                await self._wake.wait()
+            await self.pulse.until(self._wake.wait, self._seconds_to_next())
 
     async def run_pass(self, tasks: TaskGroup) -> Plan:
         """One pass; returns what was decided. What runs already comes first."""
@@ -152,10 +178,12 @@ class Loop:
             self.wake()
 
     def _unfit_lines(self, actions: list[Action]) -> Mapping[Assignment, str]:
+        """What cannot be started here; with the word of whose agent is unfit, the server says it so."""
+        found = {action.assignment: self.fitness.why_not(action) for action in actions}
         return {
-            action.assignment: f"unschedulable: {self._unfit[action.assignment.agent_id]}"
-            for action in actions
-            if action.assignment.agent_id in self._unfit
+            line: f"unschedulable: {reason}" if line.agent_id in self._unfit else reason
+            for line, reason in found.items()
+            if reason
         }
 
     def _note_disk(self, machine: Machine) -> None:

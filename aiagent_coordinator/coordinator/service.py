@@ -24,7 +24,7 @@ from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.link import ServerLink
-from aiagent_coordinator.coordinator.loop import Loop
+from aiagent_coordinator.coordinator.loop import Loop, Pulse
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.recover import Recovery
@@ -41,6 +41,7 @@ from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.sandbox.keeper import Sandboxes
 from aiagent_coordinator.wire import protocol
 
 logger = logging.getLogger(__name__)
@@ -64,12 +65,12 @@ class CoordinatorSettings:
     run_limits: RunLimits = field(default_factory=RunLimits)
     overrides: LimitOverrides = field(default_factory=LimitOverrides)
     log_directory: Path | None = None
-    #: Whether agents with approval `bypass` may be started without a sandbox.
-    unsandboxed: bool = False
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
     watermarks: Watermarks = field(default_factory=Watermarks)
     renew_seconds: float = RENEW_SECONDS
     retention: Retention = field(default_factory=Retention)
+    sandboxes: Sandboxes = field(default_factory=Sandboxes)
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class CoordinatorService:
@@ -152,6 +153,7 @@ class CoordinatorService:
             limits=self.settings.run_limits,
             overrides=self.settings.overrides,
             log_directory=self.settings.log_directory,
+            sandboxes=self.settings.sandboxes,
         )
         supervisor = Supervisor(
             context,
@@ -162,18 +164,20 @@ class CoordinatorService:
             notices=updates,
         )
         self.supervisor = supervisor
+        settings = self.settings
         recovery = Recovery(journal, supervisor)
-        fitness = Fitness(self._catalog, self.settings.unsandboxed)
-        breakers = Breakers(self.settings.breaker, random.SystemRandom().random)
-        admission = updates.admission = Admission(breakers, self.settings.watermarks, self._clock)
+        fitness = Fitness(self._catalog, settings.sandboxes)
+        breakers = Breakers(settings.breaker, random.SystemRandom().random)
+        admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
         loop = Loop(
             supervisor,
             link,
             recovery,
             fitness,
             admission,
-            self.settings.limits,
-            self.settings.polling_seconds,
+            settings.limits,
+            settings.polling_seconds,
+            settings.pulse,
         )
         self._loop = loop
         renewal = Renewal(supervisor, link, self.settings.renew_seconds)
@@ -194,7 +198,7 @@ class CoordinatorService:
                 starting.start_soon(self._stop_holds)
                 await self._holding.wait()
                 starting.cancel_scope.cancel()
-            await self._stopping.wait()
+            await self.settings.pulse.until(self._stopping.wait)
             if self._stop_agents:
                 await self._end_agents(supervisor)
             await outbox.drain(DRAIN_SECONDS)

@@ -242,7 +242,7 @@ class _Pause:
 def copy_programs(run_dir: Path) -> None:
     """Put what a run executes into its directory, so that an upgrade in place changes no run.
 
-    Writes `format`, `shim.py`, `bridge.py` and the shim compiled. Idempotent; what is there stays.
+    Writes `format`, `shim.py`, `bridge.py`, `confine.py` and the shim compiled. Idempotent; what is there stays.
 
     Raises:
         OSError: the directory cannot be written.
@@ -269,6 +269,7 @@ def _programs() -> dict[str, bytes]:
         # Compiling costs a shim a third of its start.
         "shim.pyc": header + marshal.dumps(code),
         "bridge.py": (folder / "bridge.py").read_bytes(),
+        "confine.py": (folder / "confine.py").read_bytes(),
         "format": inspection.FORMAT + b"\n",
     }
 

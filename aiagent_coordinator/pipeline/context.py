@@ -20,6 +20,7 @@ from aiagent_coordinator.pipeline.limits import Finding, LimitOverrides, RunLimi
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.redaction import Masker
+from aiagent_coordinator.sandbox.keeper import Sandboxes
 
 
 class Reporter(Protocol):
@@ -59,6 +60,7 @@ class Context:
     overrides: LimitOverrides = field(default_factory=LimitOverrides)
     #: Where readable logs go instead of the state directory.
     log_directory: Path | None = None
+    sandboxes: Sandboxes = field(default_factory=Sandboxes)
 
     def limits_of(self, record: RunRecord) -> RunLimits:
         """The limits of one run."""

@@ -6,6 +6,7 @@ Computed again whenever it is needed: the environment may hold secrets and is ne
 from __future__ import annotations
 
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
+from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.command import Rendered, render
@@ -24,9 +25,10 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         run_dir=context.state.run(record.run_id),
         workspace=record.workspace,
         temp_dir=record.temp_dir or "",
-        socket=str(context.socket),
+        socket=str(socket_of(record, context)),
         model=record.agent.get("model") or "",
         approval=record.agent.get("approval") or "edits",
+        shut_in=is_alone(record),
         task_id=record.task["id"],
         run_id=record.run_id,
         project_id=record.project_id,
@@ -57,14 +59,14 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
     limits = context.limits_of(record)
     return LaunchSpec(
         run_id=record.run_id,
-        argv=record.argv,
+        argv=command_of(record, context),
         cwd=record.workspace,
         env=child_env(context.environ, definition, launch_values(record, context)),
         stdin=record.stdin,
         gate_seconds=limits.gate_seconds,
         grace_seconds=limits.stop_grace_seconds,
         kill_leftovers=limits.kill_leftovers,
-        server=ServerAddress(str(context.socket)),
+        server=ServerAddress(str(socket_of(record, context))),
         caps=limits.caps(),
     )
 

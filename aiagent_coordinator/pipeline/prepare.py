@@ -27,6 +27,7 @@ from aiagent_coordinator.executors.local import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private
+from aiagent_coordinator.pipeline import confinement
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launching import rendered_for
 from aiagent_coordinator.pipeline.prompt import PromptFacts
@@ -109,6 +110,8 @@ async def _workspace(record: RunRecord, context: Context) -> RunRecord:
 
 def _files(record: RunRecord, context: Context) -> RunRecord:
     """Write the run's files: programs, CLI configuration, prompt. In a worker thread."""
+    choice = confinement.choose(record, context)
+    record = record.at(Stage.PREPARE, sandbox=choice.kind.value)
     folder = context.state.run(record.run_id)
     make_private(folder / "files")
     copy_programs(folder)
@@ -117,18 +120,19 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     rendered = rendered_for(record, context)
     for name, content in rendered.files.items():
         write_private(folder / "files" / name, content)
+    record = record.at(
+        Stage.PREPARE,
+        argv=rendered.argv,
+        argv_masked=rendered.argv_masked,
+        stdin=rendered.stdin,
+    )
+    confinement.write_plans(record, context, choice)
     can_report = context.catalog.get(record.provider).can_report
     prompt = build_prompt(_prompt_facts(record, can_report=can_report))
     write_private(folder / "prompt", prompt.encode())
     log_path = _log_path(record, context)
     create_log(log_path, log_header(record), masker=context.masker)
-    return record.at(
-        Stage.LAUNCH,
-        argv=rendered.argv,
-        argv_masked=rendered.argv_masked,
-        stdin=rendered.stdin,
-        log_path=str(log_path),
-    )
+    return record.at(Stage.LAUNCH, log_path=str(log_path))
 
 
 def _session(record: RunRecord, context: Context) -> RunRecord:

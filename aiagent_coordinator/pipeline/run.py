@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from aiagent_coordinator.runs import Assignment, Purpose, ShimIdentity
+from aiagent_coordinator.tasks import WorkspaceKind
+from aiagent_coordinator.workspaces.base import Prepared
 
 
 class Stage(StrEnum):
@@ -69,6 +71,8 @@ class RunRecord:
     resumed_session_id: str | None = None
     provider_session_id: str | None = None
     temp_dir: str | None = None
+    #: What shuts the CLI and the checks in; settled when the run is prepared.
+    sandbox: str = "none"
     log_path: str | None = None
     shim: ShimIdentity | None = None
     launched_at: str | None = None
@@ -182,3 +186,14 @@ class RunRecord:
             for item in values.get("checks", ())
         )
         return cls(**values)
+
+
+def prepared_of(record: RunRecord) -> Prepared:
+    """The workspace as prepare left it."""
+    return Prepared(
+        path=record.workspace,
+        kind=WorkspaceKind(record.workspace_kind or "worktree"),
+        branch=record.branch,
+        base_commit=record.base_commit,
+        git_dir=Path(record.workspace_git_dir) if record.workspace_git_dir else None,
+    )

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.errors import WorkspaceError
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.prepare import PASSING
-from aiagent_coordinator.pipeline.run import RunRecord, Stage
-from aiagent_coordinator.tasks import WorkspaceKind
+from aiagent_coordinator.pipeline.run import RunRecord, Stage, prepared_of
 from aiagent_coordinator.workspaces import get_workspace
-from aiagent_coordinator.workspaces.base import Prepared, SealRequest
-
-
-def prepared_of(record: RunRecord) -> Prepared:
-    """The workspace as prepare left it."""
-    return Prepared(
-        path=record.workspace,
-        kind=WorkspaceKind(record.workspace_kind or "worktree"),
-        branch=record.branch,
-        base_commit=record.base_commit,
-        git_dir=Path(record.workspace_git_dir) if record.workspace_git_dir else None,
-    )
+from aiagent_coordinator.workspaces.base import SealRequest
 
 
 async def run(record: RunRecord, _context: Context, _control: Control) -> RunRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -12,12 +13,12 @@ import anyio
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.executors.base import ExitRecord, Hold, HoldState, LaunchSpec
 from aiagent_coordinator.logs.tail import read_tail
+from aiagent_coordinator.pipeline.confinement import step_command, trouble_of
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launching import check_env
 from aiagent_coordinator.pipeline.outcome import claims_success
 from aiagent_coordinator.pipeline.prepare import checks_of
-from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
-from aiagent_coordinator.pipeline.seal import prepared_of
+from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage, prepared_of
 from aiagent_coordinator.redaction import OVERLAP_BYTES
 from aiagent_coordinator.tasks import Check, WorkspaceKind
 from aiagent_coordinator.telemetry import log_event
@@ -64,7 +65,7 @@ async def _run_check(
         return CheckResult(check.argv, NOT_FOUND, 0.0, tail)
     spec = LaunchSpec(
         run_id=record.run_id,
-        argv=(program, *check.argv[1:]),
+        argv=step_command(record, context, folder, (program, *check.argv[1:])),
         cwd=record.workspace,
         env=env,
         grace_seconds=context.limits.stop_grace_seconds,
@@ -72,7 +73,9 @@ async def _run_check(
     hold = await context.executor.hold(folder, spec, context.state.run(record.run_id) / "shim.py")
     if hold.state is HoldState.HELD:
         hold = await _wait(folder, context, control)
-    return await anyio.to_thread.run_sync(_result, check, hold, folder, context)
+    trouble = await anyio.to_thread.run_sync(trouble_of, record, folder)
+    result = await anyio.to_thread.run_sync(_result, check, hold, folder, context)
+    return result if trouble is None else replace(result, tail=f"{result.tail}\n{trouble}".strip())
 
 
 def _program(name: str, workspace: Path, env: Mapping[str, str]) -> str | None:

@@ -14,6 +14,7 @@ import anyio
 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.executors.base import Sample
+from aiagent_coordinator.pipeline.confinement import trouble_of
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launch import observe
 from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimits
@@ -42,6 +43,10 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
     found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
     record = observe(record, found, context)
+    if record.exit_reason is None and record.exit_code:
+        trouble = await anyio.to_thread.run_sync(trouble_of, record, folder)
+        if trouble is not None:
+            record = record.at(Stage.EXIT, exit_reason="spawn_failed", error=trouble)
     return record.at(
         Stage.EXIT,
         warnings={**record.warnings, **control.warnings},

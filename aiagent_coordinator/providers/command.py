@@ -10,7 +10,7 @@ from typing import Literal
 from aiagent_coordinator.errors import ProviderError, SpawnError
 from aiagent_coordinator.providers import mcp_config
 from aiagent_coordinator.providers.detect import resolve
-from aiagent_coordinator.providers.shape import Definition, McpStyle, PromptVia
+from aiagent_coordinator.providers.shape import ApprovalArgs, Definition, McpStyle, PromptVia
 from aiagent_coordinator.providers.substitution import PLACED, names_in, sole_name, substitute
 from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
 from aiagent_coordinator.redaction import Masker
@@ -95,17 +95,26 @@ def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...
     facts = _facts(definition, values)
     launch = definition.launch
     session = launch.resume if values.provider_session_id else launch.own_session_id
-    flags: dict[Approval, tuple[str, ...]] = {
-        Approval.ASK: definition.approval.ask,
-        Approval.EDITS: definition.approval.edits,
-        Approval.BYPASS: definition.approval.bypass,
-    }
     facts["session_args"] = tuple(word for group in session for word in _group(group, facts))
-    facts["approval_args"] = _group(flags[Approval(values.approval)], facts)
+    facts["approval_args"] = _group(_approval_words(definition, values), facts)
     # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
     said = {name for group in launch.args for word in group for name in names_in(word)}
     groups = (*((f"{{{name}}}",) for name in PLACED if name not in said), *launch.args)
     return launch.command + tuple(word for group in groups for word in _group(group, facts))
+
+
+def _approval_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:
+    mode = Approval(values.approval)
+
+    def of(words: ApprovalArgs) -> tuple[str, ...]:
+        flags = {
+            Approval.ASK: words.ask,
+            Approval.EDITS: words.edits,
+            Approval.BYPASS: words.bypass,
+        }
+        return flags[mode]
+
+    return (of(definition.sandbox.approval) if values.shut_in else ()) or of(definition.approval)
 
 
 def render_env(definition: Definition, values: LaunchValues) -> dict[str, str]:
@@ -150,6 +159,7 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "bridge_command": values.python,
         "bridge_args": ("-I", "-S", str(values.run_dir / "bridge.py")),
         "socket": values.socket,
+        "temp_dir": values.temp_dir,
         "python": values.python,
         "setting_sources": values.setting_sources,
         "max_turns": values.max_turns,

@@ -45,6 +45,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "output": shape.Output,
     "outcome": shape.Outcome,
     "limits": shape.Limits,
+    "sandbox": shape.SandboxNeeds,
     "errors": shape.ErrorRule,
 }
 
@@ -120,6 +121,8 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
         known = nearest(definition.output.dialect, DIALECTS)
         yield ("output", "dialect"), f"unknown dialect {definition.output.dialect!r}; {known}"
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
+    yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
+    yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -149,6 +152,8 @@ def _launch_faults(definition: Definition) -> Iterator[_Fault]:
     for key in ("ask", "edits", "bypass"):
         flags: tuple[str, ...] = getattr(definition.approval, key)
         words += [(("approval", key), word) for word in flags]
+        inside: tuple[str, ...] = getattr(definition.sandbox.approval, key)
+        words += [(("sandbox", "approval", key), word) for word in inside]
     for path, word in words:
         yield from _word_faults(path, word)
     for name, value in launch.env.items():
@@ -213,6 +218,13 @@ def _duration_faults(path: KeyPath, text: str) -> Iterator[_Fault]:
         duration_seconds(text)
     except ValueError as error:
         yield path, str(error)
+
+
+def _home_faults(path: KeyPath, places: tuple[str, ...]) -> Iterator[_Fault]:
+    for place in places:
+        # the home itself would open everything in it
+        if not place.startswith("~/") or not place[2:].strip("/") or ".." in place.split("/"):
+            yield path, f"{place!r} must be a path inside the home, like ~/.name"
 
 
 def _reason_faults(path: KeyPath, reason: str) -> Iterator[_Fault]:

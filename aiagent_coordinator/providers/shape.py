@@ -147,6 +147,22 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class SandboxNeeds:
+    """What the CLI needs inside a sandbox of ours, beside `limits.state_paths`, which it writes.
+
+    `state_env` are variables that put its state elsewhere, `readable` what else it reads of the home
+    (`~/…`); `files_writable`: it writes below the run's `files/`. `approval` replaces words of an
+    approval mode where the CLI's own sandbox cannot work inside ours: landlock and sandbox-exec.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    state_env: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
+    files_writable: bool = False
+    approval: ApprovalArgs = ApprovalArgs()
+
+
+@dataclass(frozen=True)
 class ErrorRule:
     """A text on standard error, or in an error of the dialect, that says why; and what helps."""
 
@@ -175,6 +191,7 @@ class Definition:
     limits: Limits = Limits()
     #: Models it can be started with; empty: any, and its own default.
     models: tuple[str, ...] = ()
+    sandbox: SandboxNeeds = SandboxNeeds()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: tuple[ErrorRule, ...] = ()
 

@@ -40,6 +40,8 @@ class LaunchValues:
     python: str = sys.executable
     model: str = ""
     approval: Approval | str = Approval.EDITS
+    #: Whether a sandbox around the CLI makes one of its own impossible.
+    shut_in: bool = False
     tools: tuple[str, ...] = ()
     extra_args: tuple[str, ...] = ()
     provider_session_id: str = ""

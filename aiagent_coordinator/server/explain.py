@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from aiagent_coordinator.clock import iso
-from aiagent_coordinator.runs import Run, RunPhase
+from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions
 from aiagent_coordinator.store import runs as run_store
@@ -79,7 +79,7 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
     Each has `code`, `text`, and `do` with what helps, where a person can do something.
     """
     if task.status in TERMINAL:
-        return [_over(task)]
+        return [_over(unit, task)]
     if task.status is TaskStatus.RUNNING:
         return [_running(unit, task)]
     if task.status is TaskStatus.WAITING:
@@ -97,10 +97,18 @@ def _reason(code: str, text: str, do: str = "") -> Json:
     return {"code": code, "text": text, **({"do": do} if do else {})}
 
 
-def _over(task: Task) -> Json:
-    why = f" ({task.status_reason})" if task.status_reason else ""
+def _over(unit: Unit, task: Task) -> Json:
+    why = f" ({task.status_reason}{_told(unit, task)})" if task.status_reason else ""
     do = "" if task.status is TaskStatus.SUCCEEDED else f"task retry {task.id}"
     return _reason("over", f"it is {task.status.value}{why}", do)
+
+
+def _told(unit: Unit, task: Task) -> str:
+    """What the last run said of itself if it was never started: the machine lacks something."""
+    latest = run_store.latest_run_of(unit, task.id)
+    if latest is None or latest.outcome is not RunOutcome.NOT_STARTED or not latest.error:
+        return ""
+    return f": {latest.error}"
 
 
 def _running(unit: Unit, task: Task) -> Json:
@@ -144,6 +152,7 @@ def _own(unit: Unit, task: Task) -> Iterator[Json]:
         text = (
             f"attempt {task.attempt} of {task.max_attempts} begins at {iso(task.not_before)},"
             f" in {seconds:.0f} s, because of {task.status_reason or 'the attempt before'}"
+            f"{_told(unit, task)}"
         )
         yield _reason("not_before", text)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiagent_coordinator.errors import AlreadyRunningError, ConfigError
-from aiagent_coordinator.paths import check_socket_path, make_private
+from aiagent_coordinator.paths import check_socket_path, door_of, make_private
 
 #: Connections the kernel holds for us while the server is still starting.
 BACKLOG = 2048
@@ -56,6 +56,25 @@ def bind_socket(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def open_door(path: Path) -> None:
+    """Give a bound socket its second name, for sandboxes; see `paths.door_of`. Linux only.
+
+    Raises:
+        ConfigError: what is in the way is not ours.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    door = door_of(path)
+    try:
+        make_private(door.parent)
+        draft = door.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        draft.hardlink_to(path)
+        draft.replace(door)
+    except OSError as error:
+        raise ConfigError(f"{door} cannot be made: {error.strerror}") from error
 
 
 def _check_folder(folder: Path) -> None:

@@ -97,6 +97,14 @@ def live_run_of(unit: Unit, task_id: str) -> Run | None:
     return _one(unit, _BY_TASK, task_id)
 
 
+def latest_run_of(unit: Unit, task_id: str) -> Run | None:
+    """The task's newest run; None before its first."""
+    newest_first = (_run.c.created_at.desc(), _run.c.id.desc())
+    query = select(_run).where(_run.c.task_id == task_id).order_by(*newest_first).limit(1)
+    row = unit.conn.execute(query).mappings().first()
+    return None if row is None else run_of(row)
+
+
 def run_by_token_hash(unit: Unit, token_sha256: str) -> Run | None:
     """The live run whose token has this SHA-256 (hex); a token dies with its run."""
     return _one(unit, _BY_TOKEN, token_sha256)

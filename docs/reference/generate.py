@@ -177,7 +177,10 @@ def _model(heading: str, model: type[pydantic.BaseModel]) -> str:
     ]
     # pydantic takes annotations apart; what is compared here is how they stand in the source
     hints = get_type_hints(model, include_extras=True)
-    for name, field in model.model_fields.items():
+    # what it has in common with others comes last
+    own = model.__annotations__
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in own)
+    for name, field in fields:
         extra: Any = field.json_schema_extra
         default = "required" if field.is_required() else _default(field.get_default())
         kind = _kind(hints[name])

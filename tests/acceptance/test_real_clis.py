@@ -115,11 +115,11 @@ def settings_of(name: str, served: Model) -> tuple[dict[str, Any], dict[str, str
 
 @contextmanager
 def working(
-    folder: Path, name: str, clis: Path, served: Model, approval: str = "edits"
+    folder: Path, name: str, clis: Path, served: Model, approval: str = "edits", **more: Any
 ) -> Generator[House]:
     """A house whose worker is the named CLI."""
     settings, env = settings_of(name, served)
-    with house(folder, i_understand_unsandboxed=True, **settings) as home:
+    with house(folder, **{"i_understand_unsandboxed": True, **settings, **more}) as home:
         # a name that no CLI knows: then none expects more of the model than plain tool calls
         agent = {"provider": name, "model": "scripted-model", "approval": approval}
         home.write(agents={"worker": agent})
@@ -215,6 +215,36 @@ def test_the_approval_decides_whether_a_real_cli_may_write(
         assert (run["outcome"] == "succeeded") == may_write, output_of(home, run)
         assert [call for call in served.calls() if call in TOOLS][:4] == TOOLS[:4]
         print(f"\n{name} {approval}: {run['outcome']}")
+
+
+@pytest.mark.needs("bwrap", "landlock")
+@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("approval", ["edits", "bypass"])
+@pytest.mark.parametrize("sandbox", ["landlock", "bwrap"])
+def test_a_real_cli_works_in_a_sandbox(
+    name: str,
+    approval: str,
+    sandbox: str,
+    short_dir: Path,
+    clis: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """It finds its own files, writes, and calls our tools; and needs no `i_understand_unsandboxed`."""
+    # in bwrap nobody is root; elsewhere claude refuses `bypass` to root without it
+    monkeypatch.setenv("IS_SANDBOX", "1" if sandbox == "landlock" else "")
+    shut = {"sandbox": sandbox, "i_understand_unsandboxed": False}
+    with (
+        model(short_dir) as served,
+        working(short_dir, name, clis, served, approval, **shut) as home,
+    ):
+        check = "grep -q model model.txt"
+        task = home.add("Write a file", "Write model.txt.", check=check, max_attempts="1")
+        run = ended(home, task["id"])
+        told = output_of(home, run)
+        assert (run["outcome"], run["exit_code"]) == ("succeeded", 0), told
+        assert run["verification"] == "verified"
+        assert litter(home, name) == []
+        print(f"\n{name} {approval} in {sandbox}: {run['outcome']}")
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -321,6 +321,7 @@ def test_the_programs_are_copied_once_and_then_left(bench: Bench):
         "shim.py",
         "shim.pyc",
         "bridge.py",
+        "confine.py",
     }
     (directory / "shim.py").write_text("mine")
     copy_programs(directory)

@@ -111,7 +111,7 @@ def test_set_quotes_what_must_be_text(file: Path) -> None:
             "coordinator.yaml:2: max_concurrent: expected a whole number",
         ),
         ("log_level", "BOGUS", 3, "log_level: expected 'debug', 'info', 'warn' or 'error'"),
-        ("agents.robin.approval", "bypass", 3, "set i_understand_unsandboxed: true"),
+        ("agents.robin.approval", "bypass", 3, "set sandbox, or i_understand_unsandboxed: true"),
         ("state_dir", "${NOT_SET}", 3, "the environment variable NOT_SET is not set"),
         ("a..b", "1", 2, "is no key"),
         ("projects.x.path", "1", 3, "projects: expected a list"),

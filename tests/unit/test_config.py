@@ -186,7 +186,7 @@ MISTAKES = {
     "timezone: Tokyo": "F:1: timezone: there is no time zone 'Tokyo'; names look like UTC or Asia/Tokyo",
     "timezone: ../../etc/passwd": "F:1: timezone: there is no time zone '../../etc/passwd'; names look like UTC or Asia/Tokyo",
     "timezone: 9": "F:1: timezone: expected a name like Asia/Tokyo, got the number 9",
-    "agents:\n  a:\n    provider: x\n    approval: bypass": "F:4: agents.a.approval: bypass lets its program run anything as you, outside any sandbox; set i_understand_unsandboxed: true if you accept that",
+    "agents:\n  a:\n    provider: x\n    approval: bypass": "F:4: agents.a.approval: bypass lets its program run anything as you, outside any sandbox; set sandbox, or i_understand_unsandboxed: true if you accept that",
     "agents: {a: {provider: x, approval: never}}": "F:1: agents.a.approval: expected 'ask', 'edits' or 'bypass', got the text 'never'",
     "agents: {a: {provider: x, passkey: 12345678}}": "F:1: agents.a.passkey: must be text in quotes, and not empty",
     "projects: [{id: p, path: ., workspace: scratch}]": "F:1: projects[0].path: has no meaning with workspace: scratch; remove one",

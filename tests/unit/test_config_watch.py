@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 
 from aiagent_coordinator.config import Loaded, load_settings
-from aiagent_coordinator.config.watch import Origin, changes, watch
+from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
 from aiagent_coordinator.errors import ConfigError
 
 POLL_SECONDS = 0.02
@@ -52,8 +52,37 @@ async def _later(file: Path, *contents: str) -> None:
         write(file, content)
 
 
-async def test_without_a_file_there_is_nothing_to_watch() -> None:
-    assert [one async for one in watch(load_settings(None, environment={}), Origin())] == []
+async def test_without_a_file_only_a_nudge_leads_to_anything() -> None:
+    loaded, nudge = load_settings(None, environment={}), Nudge()
+    seen = watch(loaded, Origin(), nudge=nudge, poll_seconds=POLL_SECONDS)
+    nudge.now()
+    with anyio.fail_after(30):
+        again = await anext(seen)
+    assert isinstance(again, Loaded)
+    assert again.settings == loaded.settings
+    with anyio.move_on_after(POLL_SECONDS * 10) as waited:
+        await anext(seen)
+    assert waited.cancelled_caught
+
+
+async def test_a_nudge_has_the_file_read_at_once_whether_it_changed_or_not(tmp_path: Path) -> None:
+    file = tmp_path / "coordinator.yaml"
+    write(file, "max_concurrent: 1\n")
+    loaded, nudge = load_settings(file, environment={}), Nudge()
+    seen = watch(loaded, Origin(), nudge=nudge, poll_seconds=3600)
+    with anyio.fail_after(30):
+        nudge.now()
+        same = await anext(seen)
+        assert isinstance(same, Loaded)
+        assert same.settings == loaded.settings
+        write(file, "max_concurrent: 2\n")
+        nudge.now()
+        fresh = await anext(seen)
+        assert isinstance(fresh, Loaded)
+        assert fresh.settings.max_concurrent == 2
+        write(file, "max_concurrent: many\n")
+        nudge.now()
+        assert isinstance(await anext(seen), ConfigError)
 
 
 def test_a_flag_still_wins_over_a_changed_file(tmp_path: Path) -> None:
