@@ -235,7 +235,7 @@ def check_transition(
             continue
         return row
     came = source.value if source else "nothing"
-    raise TransitionError(f"{name}: a task cannot go from {came} to {target.value}")
+    raise TransitionError(f"a task that is {came} cannot become {target.value}", transition=name)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ from collections.abc import Iterator, Sequence
 
 #: Between two columns of a table.
 GAP = "  "
+#: `tsk_` and 26 characters.
+_ID_CHARS = 30
+#: A long cell in fewer columns than that is a tower of syllables.
+_READABLE = 12
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
@@ -25,19 +29,25 @@ def whole(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     return _lines(rows, _natural(rows))
 
 
-def fitted(rows: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
-    """Rows as aligned lines of at most `columns` columns; the first column is the last to be folded."""
+def fitted(rows: Sequence[Sequence[str]], columns: int) -> list[str] | None:
+    """Rows as aligned lines of at most `columns` columns; None when that could not be read.
+
+    The first column stays whole if it is no longer than an id, which people copy.
+    """
     natural = _natural(rows)
-    room = columns - len(GAP) * (len(natural) - 1)
-    first = min(natural[0], room // 2)
+    left = columns - len(GAP) * (len(natural) - 1)
+    widths = list(natural)
+    shared = sorted(range(len(natural)), key=natural.__getitem__)
+    if natural[0] <= _ID_CHARS:
+        shared.remove(0)
+        left -= natural[0]
     # who needs little leaves the rest to the others, who share it
-    others = sorted(range(1, len(natural)), key=natural.__getitem__)
-    left, widths = room - first, list(natural)
-    for done, index in enumerate(others):
-        widths[index] = min(natural[index], max(1, left // (len(others) - done)))
+    for done, index in enumerate(shared):
+        widths[index] = min(natural[index], left // (len(shared) - done))
         left -= widths[index]
-    widths[0] = min(natural[0], first + left)
-    return _lines(rows, widths)
+    if any(has < min(needs, _READABLE) for has, needs in zip(widths, natural, strict=True)):
+        return None
+    return list(_lines(rows, widths))
 
 
 def blocks(rows: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
@@ -45,7 +55,7 @@ def blocks(rows: Sequence[Sequence[str]], columns: int) -> Iterator[str]:
     for first, *others in rows:
         yield from fold(first, columns)
         for line in fold(GAP.join(others), columns - len(GAP)):
-            yield GAP + line
+            yield (GAP + line).rstrip()
 
 
 def fold(text: str, columns: int) -> list[str]:

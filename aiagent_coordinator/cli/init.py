@@ -55,10 +55,10 @@ projects:
     # agents: [{agent}]{gap}# who works here; without: everybody
 """
 _NO_REPOSITORY = """
-# This folder is no git repository. Name one, or make this one with: git init
-projects: []
+# This folder is no git repository. Make it one with: git init; or name another in place of []:
 #  - id: {project}
 #    path: ~/src/{project}
+projects: []
 """
 
 

@@ -13,8 +13,6 @@ from aiagent_coordinator.messages import text
 
 #: Between a name and its value.
 _GAP = "  "
-#: An id alone takes 30.
-NARROW_COLUMNS = 72
 #: Help is never wider: longer lines read badly.
 _HELP_COLUMNS = 80
 
@@ -64,11 +62,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     cells = [list(headings), *([_cell(value) for value in row] for row in rows)]
     if not sys.stdout.isatty():
         lines = list(columns.whole(cells))
-    elif (room := _terminal_columns()) < NARROW_COLUMNS:
-        # columns of a few characters cannot be read: each row as a small block
+    elif (fitted := columns.fitted(cells, room := _terminal_columns())) is None:
         lines = list(columns.blocks(cells[1:], room))
     else:
-        lines = list(columns.fitted(cells, room))
+        lines = fitted
         if "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb":
             lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
     print("\n".join(lines))

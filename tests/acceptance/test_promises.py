@@ -296,3 +296,44 @@ def test_a_folder_may_have_any_name(short_dir: Path):
             process.wait(PATIENCE_SECONDS)
         assert (home.state / "store.db").is_file()
         assert [entry.name for entry in short_dir.iterdir()] == [root.name]
+
+
+def test_a_kick_command_is_split_as_a_shell_splits_and_read_by_none(short_dir: Path):
+    """Blanks in quotes stay, and what would mean something to a shell is a word like any other."""
+    tools = short_dir / "my tools"
+    tools.mkdir()
+    program = tools / "agent"
+    program.write_text('#!/bin/sh\ncat > prompt.txt\nprintf "%s\\n" "$@" > words.txt\n')
+    program.chmod(0o755)
+    with house(short_dir) as home:
+        home.write(
+            ai_providers={
+                "mine": {
+                    "like": "command",
+                    "kick_command": f"'{program}' --profile 'night shift' '$HOME;true' a\\ b",
+                }
+            },
+            agents={"worker": {"provider": "mine"}},
+        )
+        home.ready()
+        task = home.add("Read your words", "And mine.")
+        assert home.finished(task["id"])["status"] == "succeeded"
+        (run,) = home.runs(task["id"])
+        words = git(home.repo, "show", f"{run['commit']}:words.txt").splitlines()
+        assert words == ["--profile", "night shift", "$HOME;true", "a b"]
+        assert "And mine." in git(home.repo, "show", f"{run['commit']}:prompt.txt")
+
+
+def test_what_cannot_be_done_to_a_task_is_told_in_plain_words(short_dir: Path):
+    """Nobody has to know the numbers of a table."""
+    with house(short_dir) as home:
+        home.ready()
+        task = home.add("Work", script(REPORT))["id"]
+        home.finished(task)
+        for words, becomes in (
+            (("task", "retry", task), "queued"),
+            (("task", "cancel", task), "cancelled"),
+        ):
+            done = home.run(*words, check=False)
+            assert done.returncode == 6
+            assert done.stderr == f"error: a task that is succeeded cannot become {becomes}\n"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -165,3 +170,36 @@ def test_an_interrupted_demo_leaves_no_process_and_no_folder(
     assert err.endswith("error: interrupted\n")
     assert processes(home) == []
     assert files(home) == []
+
+
+@pytest.mark.parametrize("columns", [40, 100])
+def test_the_live_board_shows_the_status_however_narrow_the_terminal_is(
+    home: Path, columns: int
+) -> None:
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    process = subprocess.Popen(
+        argv(),
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=terminal,
+        env={**environment(home), "TERM": "xterm"},
+        cwd=home,
+    )
+    os.close(terminal)
+    shown = b""
+    try:
+        while part := os.read(controller, 65536):
+            shown += part
+    except OSError:  # Linux says EIO at the end
+        pass
+    os.close(controller)
+    assert process.wait(PATIENCE) == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode("utf-8")).replace("\r", "")
+    live, _, closing_table = plain.partition("Stopped server and loop.")
+    rows = [line.rstrip() for line in live.splitlines() if line.startswith("Say under")]
+    assert {len(row) <= columns for row in rows} == {True}
+    for status in ("waiting", "succeeded"):
+        assert any(status in row.split() for row in rows), status
+    # the closing table folds no status either
+    assert len(re.findall(r"\bsucceeded\b", closing_table)) == 6
