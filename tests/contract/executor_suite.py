@@ -187,13 +187,15 @@ async def test_answers_arrive_on_stdin_whole_in_order_and_each_once(
     assert await executor.answer(directory, "qst_1", "something else")
     assert await executor.answer(directory, "qst_2", second)
     (bench.root / "go").touch()
-    expected = f"{first}\n{second}\n".encode()
-    await eventually(lambda: (directory / "out").stat().st_size >= len(expected))
+    begun = f"{first}\n{second}\n".encode()
+    await eventually(lambda: (directory / "out").stat().st_size >= len(begun))
     assert await executor.answer(directory, "qst_2", second)
+    assert await executor.answer(directory, "qst_3", "last")
+    await eventually(lambda: (directory / "out").read_bytes().endswith(b"last\n"))
     assert await executor.signal(directory, "T")
     await executor.wait(directory)
-    assert (directory / "out").read_bytes() == expected
-    assert not await executor.answer(directory, "qst_3", "late")
+    assert (directory / "out").read_bytes() == begun + b"last\n"
+    assert not await executor.answer(directory, "qst_4", "late")
 
 
 async def test_a_command_that_closes_its_stdin_is_troubled_by_no_answer(
