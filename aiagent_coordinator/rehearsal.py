@@ -265,6 +265,9 @@ def ask(agent: Agent, *, text: str, options: tuple[str, ...] = ()) -> None:
     if heard.get("status") == "answered":
         print(f"answer: {heard.get('answer')}", flush=True)
         return
+    if heard.get("status") == "asked":
+        print(f"answer: {sys.stdin.readline().rstrip()}", flush=True)
+        return
     print(f"no answer ({heard.get('status')}): committing and leaving", flush=True)
     commit(agent, message="Rehearse: waiting for an answer")
     sys.exit(0)

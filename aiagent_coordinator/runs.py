@@ -283,3 +283,5 @@ class Run:
     #: Commands of processes that outlived the CLI, and whether they were ended.
     leftovers: tuple[str, ...] = ()
     leftovers_ended: bool | None = None
+    #: Answers to its questions go to its program's standard input, not to the call that asked.
+    answers_on_stdin: bool = False

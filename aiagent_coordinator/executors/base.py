@@ -1,4 +1,4 @@
-"""What the rest of the program knows of executors: values, and one protocol of six methods.
+"""What the rest of the program knows of executors: values, and one protocol.
 
 A run is known by its directory. Nothing here is kept in memory: whoever has the directory can
 ask, wait and stop, also after a restart.
@@ -51,7 +51,8 @@ class LaunchSpec:
     cwd: Path
     #: The whole environment of the command.
     env: Mapping[str, str]
-    stdin: Literal["prompt", "null"] = "null"
+    #: The file `prompt`, nothing, or what `answer` is given, as long as it lives.
+    stdin: Literal["prompt", "null", "answers"] = "null"
     #: How long the shim waits for `go`; None starts at once.
     gate_seconds: float | None = None
     #: Between TERM and KILL when it is stopped.
@@ -157,6 +158,13 @@ class Executor(Protocol):
 
     async def signal(self, directory: Path, how: Literal["T", "K"]) -> bool:
         """Stop the command's tree: T asks, waits the grace, kills; K kills. False: nobody listens."""
+        ...
+
+    async def answer(self, directory: Path, name: str, text: str) -> bool:
+        """Give a text to the command's standard input, once under each name. False: nobody listens.
+
+        Only where the spec says `answers`. Again under the same name changes nothing.
+        """
         ...
 
     async def wait(self, directory: Path) -> Hold:

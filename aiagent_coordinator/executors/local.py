@@ -108,6 +108,15 @@ class LocalExecutor:
             if not await pause.sleep():
                 return False
 
+    async def answer(self, directory: Path, name: str, text: str) -> bool:
+        """Give a text to the command's standard input; see `Executor.answer`."""
+
+        def put() -> bool:
+            _keep_answer(directory / "answers", name, text)
+            return _say(directory, b"A")
+
+        return await self._in_thread(put)
+
     async def wait(self, directory: Path) -> Hold:
         """Return when nothing of the command is left; see `Executor.wait`."""
         while True:
@@ -188,6 +197,8 @@ class LocalExecutor:
             os.pwrite(lock, b" " * (inspection.LOCK_BYTES - 1) + b"\n", 0)
             _write_spec(directory, spec)
             _make_fifo(directory / "ctl")
+            if spec.stdin == "answers":
+                (directory / "answers").mkdir(mode=0o700, exist_ok=True)
             pid = self._spawn(directory, spec, shim_file, lock)
         except (OSError, ValueError):
             cgroup.remove(directory)
@@ -342,6 +353,19 @@ def _rlimits(caps: Caps) -> dict[str, int]:
 def _escapes(directory: Path) -> bool:
     """Whether orphans of this command may live on although its shim saw it to its end."""
     return not sys.platform.startswith("linux") and inspection.kills_leftovers(directory)
+
+
+def _keep_answer(folder: Path, name: str, text: str) -> None:
+    """Write an answer whole under its name, unless it is there: the shim reads each name once."""
+    path = folder / name
+    if path.exists():
+        return
+    draft = folder / f".{name}.tmp"
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+        file.write(f"{text}\n")
+    draft.rename(path)
 
 
 def _make_fifo(path: Path) -> None:

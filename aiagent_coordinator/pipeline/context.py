@@ -83,6 +83,8 @@ class Control:
         self.warnings: dict[str, str] = {}
         #: Called when there is a new one.
         self.on_warning: Callable[[], None] = _nobody
+        #: Questions whose answers were given to the CLI by this life of ours.
+        self.delivered: set[str] = set()
         self._changed = anyio.Event()
 
     def warn(self, finding: Finding) -> None:

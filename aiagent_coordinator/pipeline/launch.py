@@ -97,6 +97,7 @@ async def _tell_started(record: RunRecord, context: Context) -> None:
             "argv_masked": list(record.argv_masked),
             "tool_timeout_seconds": _tool_timeout(record, context),
             "resumed_session_id": record.resumed_session_id,
+            "answers_on_stdin": record.stdin == "answers",
         },
     )
 

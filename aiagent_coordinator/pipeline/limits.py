@@ -93,6 +93,8 @@ class Reading:
     log_bytes: int
     #: The last look at its processes; None while they cannot be seen.
     sample: Sample | None = None
+    #: The CLI waits for a person: its silence means nothing.
+    awaits_person: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class Judge:
     def judge(self, reading: Reading) -> list[Finding]:
         """What follows from a reading: each warning once, a reason to stop every time."""
         found = self._log(reading)
+        if reading.awaits_person:
+            self._live(reading.now)
         sample = reading.sample
         if sample is not None and sample is not self._sample:
             found += self._tree(sample)

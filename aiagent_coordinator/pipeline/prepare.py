@@ -11,6 +11,7 @@ import os
 import shlex
 import tempfile
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,12 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)
-    can_report = context.catalog.get(record.provider).can_report
-    prompt = build_prompt(_prompt_facts(record, can_report=can_report))
+    definition = context.catalog.get(record.provider)
+    facts = replace(
+        _prompt_facts(record, can_report=definition.can_report),
+        answers_on_stdin=rendered.stdin == "answers",
+    )
+    prompt = build_prompt(facts)
     write_private(folder / "prompt", prompt.encode())
     log_path = _log_path(record, context)
     create_log(log_path, log_header(record), masker=context.masker)

@@ -24,6 +24,7 @@ class PromptFacts:
         role: What the configuration tells this agent about itself.
         workspace_kind: `worktree`, `clone`, `directory` or `scratch`.
         can_report: Whether the program can call our tools; else its exit status is its report.
+        answers_on_stdin: Whether answers of people come on the program's standard input.
     """
 
     task_id: str
@@ -41,6 +42,7 @@ class PromptFacts:
     branch: str | None = None
     workspace_kind: str = "worktree"
     can_report: bool = True
+    answers_on_stdin: bool = False
 
 
 def build(facts: PromptFacts) -> str:
@@ -144,9 +146,20 @@ def _how(facts: PromptFacts) -> str:
         "   or `failed` and a summary of what you did and how you know that it works"
         f"{_evidence(facts)}.\n"
         "5. After `exit`, call `logout` and end. Without a report the attempt counts as failed.\n"
-        "When only a person can decide something, call `ask_human`. If it answers `pending`, commit what\n"
-        "you have and exit without a report: the task goes on, with the answer, in another run.\n"
+        f"{_asking(facts)}\n"
         "If a tool says that the coordinator is restarting, call it again."
+    )
+
+
+def _asking(facts: PromptFacts) -> str:
+    if facts.answers_on_stdin:
+        return (
+            "When only a person can decide something, call `ask_human`, and read the answer on your\n"
+            "standard input: it comes there, ended by a newline."
+        )
+    return (
+        "When only a person can decide something, call `ask_human`. If it answers `pending`, commit what\n"
+        "you have and exit without a report: the task goes on, with the answer, in another run."
     )
 
 

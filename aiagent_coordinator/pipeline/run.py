@@ -64,8 +64,8 @@ class RunRecord:
     base_commit: str | None = None
     argv: tuple[str, ...] = ()
     argv_masked: tuple[str, ...] = ()
-    #: What the CLI reads: `prompt` or `null`.
-    stdin: Literal["prompt", "null"] = "null"
+    #: What the CLI reads: `prompt`, `answers` or `null`.
+    stdin: Literal["prompt", "null", "answers"] = "null"
     #: The id we give the CLI's new session, the session it goes on with, and the one it then had.
     new_session_id: str | None = None
     resumed_session_id: str | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,7 +83,9 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
             control.stop("asked")
         if _is_over_time(record, context, limits):
             control.stop("timed_out")
-        for finding in judge.judge(await reading.take(now)):
+        await _deliver_answer(record, context, control)
+        taken = await reading.take(now)
+        for finding in judge.judge(replace(taken, awaits_person=_awaits_person(record, control))):
             _heed(finding, record, control)
         wanted = "K" if control.kill else "T"
         if control.stop_reason and sent != wanted:
@@ -120,6 +123,23 @@ def _heed(finding: Finding, record: RunRecord, control: Control) -> None:
         )
     if finding.reason is not None:
         control.stop(finding.reason)
+
+
+async def _deliver_answer(record: RunRecord, context: Context, control: Control) -> None:
+    """Give an answer to the CLI's standard input; the question's id makes it once."""
+    question: dict[str, Any] = control.facts.get("question") or {}
+    answer = question.get("answer")
+    if record.stdin != "answers" or answer is None or question["id"] in control.delivered:
+        return
+    folder = context.state.run(record.run_id)
+    if await context.executor.answer(folder, str(question["id"]), str(answer)):
+        control.delivered.add(question["id"])
+
+
+def _awaits_person(record: RunRecord, control: Control) -> bool:
+    """Whether the CLI sits there until a person answers."""
+    question: dict[str, Any] = control.facts.get("question") or {}
+    return record.stdin == "answers" and question.get("answered") is False
 
 
 def _is_told_to_leave(control: Control) -> bool:

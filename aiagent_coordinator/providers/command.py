@@ -10,7 +10,13 @@ from typing import Literal
 from aiagent_coordinator.errors import ProviderError, SpawnError
 from aiagent_coordinator.providers import mcp_config
 from aiagent_coordinator.providers.detect import resolve
-from aiagent_coordinator.providers.shape import ApprovalArgs, Definition, McpStyle, PromptVia
+from aiagent_coordinator.providers.shape import (
+    AnswersVia,
+    ApprovalArgs,
+    Definition,
+    McpStyle,
+    PromptVia,
+)
 from aiagent_coordinator.providers.substitution import PLACED, names_in, sole_name, substitute
 from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
 from aiagent_coordinator.redaction import Masker
@@ -38,14 +44,14 @@ class Rendered:
         env: The definition's own variables; `environment.child_env` has them and all others.
         files: What to write under the run's `files/` first, by relative path.
         argv_masked: The words as they may be shown and stored.
-        stdin: Whether the prompt goes to standard input.
+        stdin: What goes to standard input: the prompt, answers of people, or nothing.
     """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     files: dict[str, bytes]
     argv_masked: tuple[str, ...]
-    stdin: Literal["prompt", "null"]
+    stdin: Literal["prompt", "null", "answers"]
 
 
 def render(
@@ -86,8 +92,14 @@ def render(
         env=render_env(definition, values),
         files=mcp_config.config_files(definition, values),
         argv_masked=tuple(masker.mask_text(word) for word in (argv[0], *shown)),
-        stdin="prompt" if definition.launch.prompt is PromptVia.STDIN else "null",
+        stdin=_stdin(definition),
     )
+
+
+def _stdin(definition: Definition) -> Literal["prompt", "null", "answers"]:
+    if definition.launch.answers is AnswersVia.STDIN:
+        return "answers"
+    return "prompt" if definition.launch.prompt is PromptVia.STDIN else "null"
 
 
 def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:

@@ -18,7 +18,13 @@ from pydantic import JsonValue, TypeAdapter
 
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import shape, substitution
-from aiagent_coordinator.providers.shape import Definition, McpStyle, PromptVia, duration_seconds
+from aiagent_coordinator.providers.shape import (
+    AnswersVia,
+    Definition,
+    McpStyle,
+    PromptVia,
+    duration_seconds,
+)
 from aiagent_coordinator.providers.substitution import nearest
 from aiagent_coordinator.providers.toml_lines import KeyPath, line_of
 from aiagent_coordinator.providers.transcript import DIALECTS
@@ -162,10 +168,21 @@ def _launch_faults(definition: Definition) -> Iterator[_Fault]:
         for name in names:
             if never_passes(name):
                 yield ("launch", key), f"{name} never reaches a CLI"
-    named = {name for _, word in words for name in substitution.names_in(word)}
+    yield from _prompt_faults(
+        launch, {name for _, word in words for name in substitution.names_in(word)}
+    )
+
+
+def _prompt_faults(launch: shape.Launch, named: set[str]) -> Iterator[_Fault]:
+    """What contradicts itself about the prompt's way and that of answers."""
     via = {PromptVia.ARGUMENT: "prompt", PromptVia.FILE: "prompt_file"}.get(launch.prompt)
     if via and via not in named:
         yield ("launch", "prompt"), f"{launch.prompt.value} needs {{{via}}} among the arguments"
+    if launch.answers is AnswersVia.STDIN and launch.prompt is PromptVia.STDIN:
+        yield (
+            ("launch", "answers"),
+            'stdin needs the prompt elsewhere: prompt = "file" or "argument"',
+        )
     if "prompt" in named and launch.prompt is not PromptVia.ARGUMENT:
         yield ("launch", "args"), '{prompt} needs prompt = "argument"'
 

@@ -32,6 +32,13 @@ class PromptVia(StrEnum):
     ARGUMENT = "argument"
 
 
+class AnswersVia(StrEnum):
+    """How an answer of a person reaches the CLI: by the call that asked, or on standard input."""
+
+    CALL = "call"
+    STDIN = "stdin"
+
+
 class McpStyle(StrEnum):
     """How the CLI is told about our server; `none` cannot speak MCP."""
 
@@ -74,6 +81,7 @@ class Launch:
     command: tuple[str, ...] = ()
     args: Groups = ()
     prompt: PromptVia = PromptVia.STDIN
+    answers: AnswersVia = AnswersVia.CALL
     resume: Groups = ()
     own_session_id: Groups = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])

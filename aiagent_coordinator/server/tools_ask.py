@@ -14,10 +14,11 @@ from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Context, table, tool
 from aiagent_coordinator.server.tools_agent import AgentArguments
 from aiagent_coordinator.store import questions
+from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Question
-from aiagent_coordinator.workflows.worker import SUSPENDED
+from aiagent_coordinator.workflows.worker import ON_STDIN, SUSPENDED
 
 #: A question is read by a person, on a screen.
 MAX_QUESTION_BYTES = 16 * 1024
@@ -54,6 +55,14 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
 
     question_id = await board.begin_as_agent(context, begin)
     run_id = cast("str", context.identity.run_id)
+    if await board.store.read(lambda unit: run_store.get_run(unit, run_id).answers_on_stdin):
+        # The answer goes another way: nothing to wait for here, and its program stays.
+        return {
+            "success": True,
+            "question_id": question_id,
+            "status": "asked",
+            "instruction": ON_STDIN,
+        }
     bell = board.bells.bell(question_id, run_id)
     try:
         # After the bell hangs: an answer from now on rings it, an earlier one is read here.

@@ -202,6 +202,7 @@ def question_of(unit: Unit, run: Run) -> AskedQuestion | None:
         question.asked_at,
         answered=question.answered_at is not None,
         pending=question.pending_at is not None,
+        answer=question.answer if run.answers_on_stdin else None,
     )
 
 

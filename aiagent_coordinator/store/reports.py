@@ -66,6 +66,7 @@ def record_started(unit: Unit, report: StartedReport) -> StartedAnswer:
         "argv_masked": list(report.argv_masked),
         "tool_timeout_seconds": report.tool_timeout_seconds,
         "resumed_session_id": report.resumed_session_id,
+        "answers_on_stdin": report.answers_on_stdin,
         "started_at": unit.now,
     }
     if run.phase is RunPhase.STARTING:

@@ -186,6 +186,7 @@ class StartedReport:
     tool_timeout_seconds: float | None = None
     #: The session of its CLI that this run goes on with.
     resumed_session_id: str | None = None
+    answers_on_stdin: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,12 +238,16 @@ class AgentReport:
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """The last question of a run. Pending: the agent was told to commit and exit."""
+    """The last question of a run. Pending: the agent was told to commit and exit.
+
+    `answer` is there when it is the coordinator's to deliver, on the program's standard input.
+    """
 
     id: str
     at: datetime
     answered: bool
     pending: bool
+    answer: str | None = None
 
 
 @dataclass(frozen=True)

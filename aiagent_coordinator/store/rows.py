@@ -147,6 +147,7 @@ def run_of(row: RowMapping) -> Run:
         warnings=row["warnings"],
         leftovers=tuple(row["leftovers"] or ()),
         leftovers_ended=row["leftovers_ended"],
+        answers_on_stdin=row["answers_on_stdin"],
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -202,6 +203,7 @@ run = Table(
     Column("warnings", DOCUMENT),
     Column("leftovers", DOCUMENT),
     Column("leftovers_ended", Boolean),
+    Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),

@@ -35,6 +35,8 @@ else:
 RECORD_BYTES = 4096
 #: What the coordinator writes as spec.json is far smaller; more is damage.
 SPEC_BYTES = 4 * 1024 * 1024
+#: More than the server takes as an answer.
+ANSWER_BYTES = 1024 * 1024
 #: Characters of an error in the record: twelve bytes each at worst, and it must fit.
 ERROR_CHARS = 300
 #: What is about to end by itself when its parent ends (a bridge, a server on pipes) is no leftover.
@@ -393,6 +395,10 @@ class Shim:
         self.settle_at: float | None = None
         self.err = -1
         self.ticks: Ticks | None = None
+        #: Where answers go, what of them is still to be written, and which were taken up.
+        self.feed = -1
+        self.unfed = b""
+        self.fed: set[str] = set()
 
     def run(self) -> None:
         """Do everything; returns when the lock may go."""
@@ -432,6 +438,9 @@ class Shim:
         out = open_plain("out", append)
         if spec["stdin"] == "prompt":
             stdin = open_plain("prompt", os.O_RDONLY)
+        elif spec["stdin"] == "answers":
+            stdin, self.feed = os.pipe()
+            os.set_blocking(self.feed, False)
         else:
             stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.streams = (stdin, out, self.err)
@@ -443,13 +452,43 @@ class Shim:
 
     def hear(self, timeout: float | None, *others: int) -> tuple[bytes, list[int]]:
         """Wait for words of the coordinator (a TERM of ours is a T), ended children, or others."""
-        ready, _, _ = select.select((self.wakeup, self.ctl, *others), (), (), timeout)
+        hungry = (self.feed,) if self.unfed else ()
+        ready, fed, _ = select.select((self.wakeup, self.ctl, *others), hungry, (), timeout)
+        if fed:
+            self.feed_more()
         words = b""
         if self.wakeup in ready and signal.SIGTERM in drain(self.wakeup):
             words += b"T"
         if self.ctl in ready:
             words += drain(self.ctl)
         return words, ready
+
+    def take_answers(self) -> None:
+        """Take up the answers that lie there, oldest name first, each once."""
+        if self.feed < 0:
+            return
+        try:
+            names = sorted(os.listdir("answers"))
+        except OSError:
+            return
+        for name in names:
+            if name.startswith(".") or name in self.fed:
+                continue
+            try:
+                with open(open_plain(f"answers/{name}", os.O_RDONLY), "rb") as file:
+                    self.unfed += file.read(ANSWER_BYTES)
+            except (OSError, NotStartedError):
+                continue
+            self.fed.add(name)
+
+    def feed_more(self) -> None:
+        """Write what the command's standard input takes now; it may have closed it."""
+        try:
+            self.unfed = self.unfed[os.write(self.feed, self.unfed) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.unfed = b""
 
     def pass_gate(self) -> None:
         """Wait until the coordinator has told the server of this run; without a gate only look."""
@@ -484,6 +523,8 @@ class Shim:
         if trouble:
             os.waitpid(pid, 0)
             raise NotStartedError("spawn_failed", trouble.decode("utf-8", "replace"))
+        if self.feed >= 0:
+            os.close(self.streams[0])  # the command has it: when that closes it, we are to notice
         self.started_at = time.time_ns()
         # Should these fail, the marker alone says that it was started.
         attempt(os.write, marker, f'{{{identity(pid)}, "at_ns": {self.started_at}}}\n'.encode())
@@ -563,6 +604,8 @@ class Shim:
                 recorded = True
                 self.finish()
             self.obey(words)
+            if b"A" in words:
+                self.take_answers()
         self.ticks.write(self.ticks.measure())
         if self.tree.is_gone:
             self.tree.remove_cgroup()

@@ -67,6 +67,11 @@ SUSPENDED = (
     "There is no answer yet. Commit what you have, report nothing, call no more tools and exit. "
     "The task goes on, with the answer, in another run."
 )
+#: Said to a program that reads answers itself.
+ON_STDIN = (
+    "Your question is asked. Stay, and read the answer on your standard input; it may take long. "
+    "Then go on with your task, as the answer says."
+)
 
 
 def missing_evidence(missing: Sequence[str]) -> str:

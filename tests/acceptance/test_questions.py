@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aiagent_coordinator.wire.client import BlockingClient
-from support.house import House, house, person, script, until
+from support.house import PATIENCE_SECONDS, House, house, person, script, until
 from support.repo import git
 
 ASK = {"ask": {"text": "Which greeting?", "options": ["hello", "hi"]}}
@@ -96,3 +96,94 @@ def _ready(home: House) -> Generator[BlockingClient]:
     home.ready()
     with person(home) as client:
         yield client
+
+
+#: A rehearsal that is given its prompt as a file and reads answers on its standard input.
+READER = """
+schema = 1
+name = "reader"
+title = "Reader"
+
+[detect]
+executable = "{python}"
+
+[launch]
+command = ["-I", "-m", "aiagent_coordinator.rehearsal"]
+args = [["--mcp-config", "{mcp_config_file}", "--prompt-file", "{prompt_file}"]]
+prompt = "file"
+answers = "stdin"
+
+[mcp]
+style = "file"
+stdio = { command = "{bridge_command}", args = "{bridge_args}" }
+"""
+
+
+def _reader(home: House) -> None:
+    folder = home.root / "home/config/aiagent-coordinator/providers"
+    folder.mkdir(parents=True)
+    (folder / "reader.toml").write_text(READER, "utf-8")
+    home.write(agents={"worker": {"provider": "reader"}})
+
+
+def _moves(home: House, task_id: str) -> list[str]:
+    with person(home) as client:
+        events = client.call("list_events", {"task_id": task_id})["events"]
+    return [e["data"]["transition"] for e in events if e["action"] == "task.status"]
+
+
+def test_a_program_that_reads_its_standard_input_gets_the_answer_there_once(short_dir: Path):
+    """Waiting, running, succeeded, all in one run: it is not suspended although nobody answers in
+    the time that a call would be held."""
+    with house(short_dir, ask={"hold_seconds": 0}) as home:
+        _reader(home)
+        home.ready()
+        task = home.add("Greet", script(ASK, {"say": {"text": "go on"}}, ASK_AGAIN, REPORT))["id"]
+        with person(home) as client:
+            asked(client)
+            assert client.call("get_task", {"task_id": task})["task"]["wait_reason"] == "input"
+            home.run("task", "answer", task, "hello there")
+            until("it goes on", lambda: _answers(home, task) == ["answer: hello there"])
+            assert asked(client)["text"] == "Are you sure?"
+            (run,) = home.runs(task)
+            assert run["phase"] == "running"
+            home.run("task", "answer", task, "yes")
+        assert home.finished(task)["status"] == "succeeded"
+        assert len(home.runs(task)) == 1
+        assert _answers(home, task) == ["answer: hello there", "answer: yes"]
+        assert _moves(home, task) == ["T1", "T4", "T5", "T9", "T5", "T9", "T13"]
+
+
+def test_an_answer_reaches_a_program_that_outlived_its_coordinator(short_dir: Path):
+    """Killed between question and answer; the next life delivers it, and never twice."""
+    with house(short_dir) as home:
+        _reader(home)
+        first = home.ready()
+        task = home.add("Greet", script(ASK, ASK_AGAIN, REPORT))["id"]
+        with person(home) as client:
+            asked(client)
+        first.kill()
+        first.wait()
+        second = home.ready("serve")
+        home.run("task", "answer", task, "hello")
+        home.run("stop")
+        assert second.wait(PATIENCE_SECONDS) == 0
+        third = home.ready()
+        with person(home) as client:
+            assert asked(client)["text"] == "Are you sure?"
+        third.kill()
+        third.wait()
+        home.ready()
+        home.run("task", "answer", task, "yes")
+        assert home.finished(task)["status"] == "succeeded"
+        assert _answers(home, task) == ["answer: hello", "answer: yes"]
+
+
+ASK_AGAIN = {"ask": {"text": "Are you sure?"}}
+
+
+def _answers(home: House, task_id: str) -> list[str]:
+    """What the agent said it was answered, as its program printed it."""
+    (run,) = home.runs(task_id)
+    out = (home.state / "run" / run["id"] / "out").read_text("utf-8")
+    return [line for line in out.splitlines() if line.startswith("answer:")]

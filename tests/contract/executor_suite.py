@@ -174,6 +174,50 @@ async def test_a_prompt_of_any_size_arrives_on_stdin_unchanged(executor: Executo
     assert (bench.root / "r/out").read_bytes() == prompt
 
 
+async def test_answers_arrive_on_stdin_whole_in_order_and_each_once(
+    executor: Executor, bench: Bench
+):
+    """More than a pipe holds, while nobody reads yet; and again under a name that was there."""
+    directory = await start(
+        executor, bench, bench.fake(f"wait:{bench.root}/go", "stdin", stdin="answers")
+    )
+    first, second = "ひらがな $HOME `id`\n" * 10_000, "yes"
+    assert await executor.answer(directory, "qst_1", first)
+    assert await executor.answer(directory, "qst_1", first)
+    assert await executor.answer(directory, "qst_1", "something else")
+    assert await executor.answer(directory, "qst_2", second)
+    (bench.root / "go").touch()
+    begun = f"{first}\n{second}\n".encode()
+    await eventually(lambda: (directory / "out").stat().st_size >= len(begun))
+    assert await executor.answer(directory, "qst_2", second)
+    assert await executor.answer(directory, "qst_3", "last")
+    await eventually(lambda: (directory / "out").read_bytes().endswith(b"last\n"))
+    assert await executor.signal(directory, "T")
+    await executor.wait(directory)
+    assert (directory / "out").read_bytes() == begun + b"last\n"
+    assert not await executor.answer(directory, "qst_4", "late")
+
+
+async def test_a_command_that_closes_its_stdin_is_troubled_by_no_answer(
+    executor: Executor, bench: Bench
+):
+    spec = replace(
+        bench.fake(stdin="answers"),
+        argv=(
+            "/bin/sh",
+            "-c",
+            f"exec <&-; touch {bench.root}/shut; until [ -e {bench.root}/go ]; do sleep 0.05; done",
+        ),
+    )
+    directory = await start(executor, bench, spec)
+    await eventually((bench.root / "shut").exists)
+    assert await executor.answer(directory, "qst_1", "x" * 100_000)
+    (bench.root / "go").touch()
+    found = await executor.wait(directory)
+    assert found.record is not None
+    assert found.record.exit_code == 0
+
+
 async def test_arguments_are_never_parsed_again(executor: Executor, bench: Bench):
     odd = ["tag:a b", "tag:$(id)", "tag:\n", "tag:'\"\\", "tag:日本", "tag:"]
     await recorded(executor, bench, bench.fake(*odd, "dump"))

@@ -230,6 +230,11 @@ def test_a_definition_with_every_table_loads():
             "10: launch.prompt: file needs {prompt_file}",
         ),
         ("args = [\n", 'prompt = "fax"\nargs = [\n', "10: launch.prompt: Input should be"),
+        (
+            "args = [\n",
+            'answers = "stdin"\nargs = [\n',
+            "10: launch.answers: stdin needs the prompt elsewhere",
+        ),
         ('QUIET = "1"', 'LD_PRELOAD = "x"', "13: launch.env: LD_PRELOAD never reaches a CLI"),
         ("env = {", 'pass_env = ["GIT_DIR"]\nenv = {', "13: launch.pass_env: GIT_DIR never"),
         ('QUIET = "1"', 'QUIET = "{extra_args}"', "13: launch.env.QUIET: {extra_args} is a list"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,14 @@ def test_a_little_processor_time_is_what_waiting_takes():
     limits = RunLimits(silence_seconds=10)
     readings = [Reading(at, 0, sample(at, cpu_seconds=at * 0.03)) for at in (0, 6, 11)]
     assert story(limits, *readings)[-1] == [("silent", "stalled")]
+
+
+def test_a_program_that_waits_for_a_person_is_not_silent():
+    """Silence begins when it was answered."""
+    limits = RunLimits(silence_seconds=10)
+    waiting = [replace(one, awaits_person=True) for one in quiet(0, 6, 11, 50)]
+    found = story(limits, *waiting, *quiet(54, 61))
+    assert found == [[], [], [], [], [], [("silent", "stalled")]]
 
 
 def test_after_a_sign_of_life_silence_is_told_anew():

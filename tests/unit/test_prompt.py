@@ -105,6 +105,12 @@ def test_a_program_that_cannot_report_is_told_about_its_exit_status_instead():
     assert "Exit with 0 when it is done" in text
 
 
+def test_a_program_that_reads_answers_is_told_where_they_come():
+    text = build(replace(FACTS, answers_on_stdin=True))
+    assert "read the answer on your\nstandard input" in text
+    assert "pending" not in text
+
+
 def test_the_users_own_checkout_is_told_as_such():
     assert "user's own checkout" in build(replace(FACTS, workspace_kind="directory"))
     assert "yours alone" in build(FACTS)
