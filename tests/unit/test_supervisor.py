@@ -59,7 +59,7 @@ async def test_everybody_who_waits_for_the_last_run_hears_of_its_end(tmp_path: P
             clock=clock,
             environ={},
             masker=Masker(),
-            reporter=Outbox(journal, link, clock),
+            reporter=Outbox(journal, link, clock, state.runs),
         )
         supervisor = Supervisor(
             context,
