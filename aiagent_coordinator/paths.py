@@ -91,6 +91,11 @@ class StateDir:
         """Worktrees of runs."""
         return self.root / "worktrees"
 
+    @property
+    def quarantine(self) -> Path:
+        """What was damaged and set aside."""
+        return self.root / "quarantine"
+
     def run(self, run_id: str) -> Path:
         """The folder of one run."""
         return self.runs / run_id
