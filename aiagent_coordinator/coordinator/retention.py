@@ -28,6 +28,8 @@ FIRST_SECONDS = 60.0
 AGAIN_SECONDS = 3600.0
 #: A start that was killed before its intent was journaled leaves a folder with a token; so long it stays.
 UNBORN_SECONDS = 86400.0
+#: Folders that are removed at a stretch.
+BATCH = 20
 #: A folder that is being removed carries this: what a kill leaves of it is nobody's run.
 REMOVING = ".removing"
 DAY = 86400.0
@@ -144,17 +146,23 @@ def remove(runs: Path, ended: Iterable[Ended]) -> list[Ended]:
     return gone
 
 
-def collect(runs: Path, retention: Retention, now: float) -> list[Ended]:
-    """Remove what is too old or too much; returns what is gone. Blocking."""
-    return remove(runs, choose(ended_runs(runs, now), retention, now))
+async def collect(runs: Path, retention: Retention, now: float) -> list[Ended]:
+    """Remove what is too old or too much, a little at a time; returns what is gone."""
+    ended = await anyio.to_thread.run_sync(ended_runs, runs, now)
+    going = choose(ended, retention, now)
+    gone: list[Ended] = []
+    for first in range(0, len(going), BATCH):
+        # A thread cannot be cancelled: whoever stops us waits for one batch, not for all.
+        batch = going[first : first + BATCH]
+        gone += await anyio.to_thread.run_sync(remove, runs, batch)
+    return gone
 
 
 async def keep_tidy(runs: Path, retention: Retention, clock: Clock) -> None:
     """Collect now and then until cancelled."""
     await anyio.sleep(FIRST_SECONDS)
     while True:
-        now = clock.now().timestamp()
-        gone = await anyio.to_thread.run_sync(collect, runs, retention, now)
+        gone = await collect(runs, retention, clock.now().timestamp())
         if gone:
             log_event(
                 logger,

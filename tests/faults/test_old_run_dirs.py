@@ -138,7 +138,7 @@ def test_what_is_over_goes_by_age_and_by_size_and_the_oldest_first():
     assert gone(Retention(0, 0)) == ["r50", "r40", "r3", "r2", "r1"]
 
 
-def test_nothing_goes_that_lives_is_not_reported_or_is_not_understood(tmp_path: Path):
+async def test_nothing_goes_that_lives_is_not_reported_or_is_not_understood(tmp_path: Path):
     """However old it is and however little may stay."""
     runs, now = tmp_path / "run", 100 * DAY
     over = make_over(runs, "run_over", age=50 * DAY)
@@ -164,7 +164,7 @@ def test_nothing_goes_that_lives_is_not_reported_or_is_not_understood(tmp_path: 
     kept["being_born"] = runs / "being_born"
     (runs / "half.removing").mkdir()
 
-    gone = {one.name for one in collect(runs, Retention(DAY, 0), now)}
+    gone = {one.name for one in await collect(runs, Retention(DAY, 0), now)}
     assert gone == {over.name, "old_told", "unborn", "half.removing"}
     assert {path.name for path in runs.iterdir()} == set(kept)
     held.close()

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from aiagent_coordinator.clock import SystemClock, iso
+from aiagent_coordinator.clock import Clock, ManualClock, SystemClock, iso
 from aiagent_coordinator.executors.base import LaunchSpec
 from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
 from aiagent_coordinator.paths import StateDir
@@ -42,7 +42,10 @@ class Kept:
         raise AssertionError((run_id, seq, tool, arguments))
 
 
-async def _watch(root: Path, limits: RunLimits, control: Control) -> tuple[RunRecord, Kept]:
+async def _watch(
+    root: Path, limits: RunLimits, control: Control, clock: Clock | None = None
+) -> tuple[RunRecord, Kept]:
+    clock = clock or SystemClock()
     state = StateDir(root / "state")
     state.create()
     folder, kept = state.run("run_1"), Kept()
@@ -51,7 +54,7 @@ async def _watch(root: Path, limits: RunLimits, control: Control) -> tuple[RunRe
         socket=root / "s",
         executor=LocalExecutor(),
         catalog=load_catalog({}),
-        clock=SystemClock(),
+        clock=clock,
         environ=dict(os.environ),
         masker=Masker(()),
         reporter=kept,
@@ -69,7 +72,8 @@ async def _watch(root: Path, limits: RunLimits, control: Control) -> tuple[RunRe
         "rehearsal",
         stage=Stage.WATCH,
         claim={"task": {"id": "tsk_1"}},
-        launched_at=iso(SystemClock().now()),
+        launched_at=iso(clock.now()),
+        launched_monotonic=clock.monotonic() or 0.001,
     )
     try:
         with anyio.fail_after(PATIENCE):
@@ -115,3 +119,33 @@ async def test_a_run_that_takes_longer_than_any_may_is_ended(tmp_path: Path) -> 
     assert record.stop_reason == "timed_out"
     end = decide(record, exit0_is_success=False, diagnosed=None)
     assert (end.outcome, end.reason) == ("failed", "timed_out")
+
+
+@pytest.mark.parametrize("seconds", [86400, -86400, 3600])
+async def test_a_clock_that_was_set_or_stood_still_in_sleep_ends_no_run(
+    tmp_path: Path, seconds: float
+) -> None:
+    """A day on, a day back, an hour of sleep: limits count the time a run had, and then they hold."""
+    clock = ManualClock()
+    limits = RunLimits(run_seconds=600, silence_seconds=600, linger_seconds=600)
+    control = Control()
+    control.learn({"report": {"result": "success"}})
+    ended: list[RunRecord] = []
+
+    async def watch_it() -> None:
+        ended.append((await _watch(tmp_path, limits, control, clock))[0])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch_it)
+        started = tmp_path / "state" / "run" / "run_1" / "started"
+        with anyio.fail_after(PATIENCE):
+            while not started.exists():  # noqa: ASYNC110 - another process makes it
+                await anyio.sleep(0.02)
+        clock.jump(seconds)
+        for _ in range(5):
+            control.learn({})  # each is a look at every limit
+            await anyio.sleep(0.05)
+        assert control.stop_reason is None
+        clock.advance(601)
+        control.learn({})
+    assert ended[0].stop_reason in {"timed_out", "lingering", "stalled"}
