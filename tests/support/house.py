@@ -140,9 +140,15 @@ class House:
             return False
         return True
 
+    @property
+    def _places(self) -> dict[str, Path]:
+        """Where state directory and socket are unless the configuration says otherwise."""
+        return {"state_dir": self.state, "socket": self.socket}
+
     def ask(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Ask the server as the person, over its socket: what is polled costs no process."""
-        state, sock = self.place or (self.state, self.socket)
+        said = (Path(self.settings.get(key, one)) for key, one in self._places.items())
+        state, sock = self.place or said
         key = (state / "operator.key").read_text("ascii").strip()
         with BlockingClient(str(sock), hello_person(key), PATIENCE_SECONDS) as client:
             return client.call(tool, arguments)
