@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from aiagent_coordinator import paths
@@ -88,8 +89,11 @@ def stop(pid: int, place: Place, *, kill: bool) -> None:
             _send(pid, signal.SIGKILL)
             _reaped(pid, STOP_SECONDS)
         _kill_runs(place.state_dir)
-        for leftover in (*paths.pointer_files(place.config), place.socket):
+        door = paths.door_of(place.socket)
+        for leftover in (*paths.pointer_files(place.config), place.socket, door):
             leftover.unlink(missing_ok=True)
+        with suppress(OSError):
+            door.parent.rmdir()
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -50,6 +50,10 @@ def _size(value: object) -> int:
     return size
 
 
+def _any_size(value: object) -> int:
+    return values.parse_size(value)
+
+
 def _text(value: object, info: ValidationInfo) -> str:
     return values.parse_text(value, _around(info).environment)
 
@@ -88,6 +92,8 @@ Duration = Annotated[float, PlainValidator(_duration)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
 #: Bytes; in the file a whole number or a number with a unit.
 Size = Annotated[int, PlainValidator(_size)]
+#: The same where 0 has a meaning.
+SizeOrNone = Annotated[int, PlainValidator(_any_size)]
 #: Text in which `${VAR}` is expanded.
 Expanded = Annotated[str, PlainValidator(_text)]
 FilePath = Annotated[Path, PlainValidator(_path)]

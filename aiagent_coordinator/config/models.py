@@ -19,6 +19,7 @@ from aiagent_coordinator.config.fields import (
     Program,
     Secret,
     Size,
+    SizeOrNone,
     TimeZone,
     setting,
 )
@@ -113,8 +114,8 @@ class LeaseSettings(Model):
 class WatermarkSettings(Model):
     """What of the machine stays free: no run starts that would take it. 0 switches one off."""
 
-    memory: Size = setting(512 * 1024**2, "Memory that stays free.")
-    disk: Size = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
+    memory: SizeOrNone = setting(512 * 1024**2, "Memory that stays free.")
+    disk: SizeOrNone = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
 
 
 class RetentionSettings(Model):

@@ -272,7 +272,7 @@ def test_one_agent_in_many_projects_keeps_to_the_limit_and_starves_none(short_di
             max_concurrent=3,
         )
         home.ready()
-        steps = [{"sleep": {"seconds": 0.3}}, TALK[-1]]
+        steps = [{"sleep": {"seconds": 1.0}}, TALK[-1]]
         tasks = [
             home.add(f"{name} {number}", script(*steps), project=name)["id"]
             for number in range(2)

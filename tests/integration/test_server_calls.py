@@ -58,6 +58,7 @@ PERSON = {
     "list_agents",
     "list_events",
     "get_status",
+    "get_remaining",
     "answer_question",
     "list_questions",
     "retry_task",
