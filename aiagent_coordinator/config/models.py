@@ -16,10 +16,10 @@ from aiagent_coordinator.config.fields import (
     FilePath,
     Model,
     PositiveDuration,
+    PositiveSize,
     Program,
     Secret,
     Size,
-    SizeOrNone,
     TimeZone,
     setting,
 )
@@ -114,8 +114,8 @@ class LeaseSettings(Model):
 class WatermarkSettings(Model):
     """What of the machine stays free: no run starts that would take it. 0 switches one off."""
 
-    memory: SizeOrNone = setting(512 * 1024**2, "Memory that stays free.")
-    disk: SizeOrNone = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
+    memory: Size = setting(512 * 1024**2, "Memory that stays free.")
+    disk: Size = setting(256 * 1024**2, "Room that stays free on the state directory's disk.")
 
 
 class RetentionSettings(Model):
@@ -124,7 +124,7 @@ class RetentionSettings(Model):
     run_age: PositiveDuration = setting(
         2592000.0, "A run that ended longer ago loses its folder; its readable log stays."
     )
-    run_size: Size = setting(
+    run_size: PositiveSize = setting(
         10_000_000_000,
         "When the folders of all ended runs are larger together, the oldest go until they are not.",
     )
@@ -180,13 +180,13 @@ class LimitSettings(Model):
         "What happens to a run that is silent for so long; `kill` without. A warning comes at half "
         "of the time.",
     )
-    log_warn: Size | None = setting(
+    log_warn: PositiveSize | None = setting(
         None, "Output of a run above which there is a warning; `1GiB` without."
     )
-    log_max: Size | None = setting(
+    log_max: PositiveSize | None = setting(
         None, "Output of a run above which it is stopped; `10GiB` without."
     )
-    memory: Size | None = setting(
+    memory: PositiveSize | None = setting(
         None, "Memory of a run's processes together; without, there is no limit."
     )
     memory_action: Action | None = setting(None, "What happens above it; `kill` without.")
