@@ -43,7 +43,7 @@ def _positive_duration(value: object) -> float:
     return seconds
 
 
-def _size(value: object) -> int:
+def _positive_size(value: object) -> int:
     size = values.parse_size(value)
     if size <= 0:
         raise values.BadValueError("must be more than 0")
@@ -87,7 +87,8 @@ def _timezone(value: object) -> str:
 Duration = Annotated[float, PlainValidator(_duration)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]
 #: Bytes; in the file a whole number or a number with a unit.
-Size = Annotated[int, PlainValidator(_size)]
+Size = Annotated[int, PlainValidator(values.parse_size)]
+PositiveSize = Annotated[int, PlainValidator(_positive_size)]
 #: Text in which `${VAR}` is expanded.
 Expanded = Annotated[str, PlainValidator(_text)]
 FilePath = Annotated[Path, PlainValidator(_path)]

@@ -16,6 +16,7 @@ from aiagent_coordinator.config.fields import (
     FilePath,
     Model,
     PositiveDuration,
+    PositiveSize,
     Program,
     Secret,
     Size,
@@ -179,13 +180,13 @@ class LimitSettings(Model):
         "What happens to a run that is silent for so long; `kill` without. A warning comes at half "
         "of the time.",
     )
-    log_warn: Size | None = setting(
+    log_warn: PositiveSize | None = setting(
         None, "Output of a run above which there is a warning; `1GiB` without."
     )
-    log_max: Size | None = setting(
+    log_max: PositiveSize | None = setting(
         None, "Output of a run above which it is stopped; `10GiB` without."
     )
-    memory: Size | None = setting(
+    memory: PositiveSize | None = setting(
         None, "Memory of a run's processes together; without, there is no limit."
     )
     memory_action: Action | None = setting(None, "What happens above it; `kill` without.")

@@ -114,8 +114,8 @@ def test_the_agents_command_imports_no_other_one(tmp_path: Path) -> None:
     ("words", "more"),
     [
         (("status",), {"cli.status"}),
-        (("project", "list"), {"cli.project"}),
-        (("agent", "list"), {"cli.agent"}),
+        (("project", "list"), {"cli.project", "cli.columns"}),
+        (("agent", "list"), {"cli.agent", "cli.columns"}),
         (("run", "list"), {"cli.run"}),
         (("task", "list"), {"cli.task", "tasks"}),
     ],
