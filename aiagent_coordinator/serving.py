@@ -36,7 +36,16 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
         make_private(house.socket.parent)
     listener = bind_socket(house.socket)
     try:
-        open_door(house.socket)
+        try:
+            open_door(house.socket)
+        except OSError as error:
+            log_event(
+                logger,
+                logging.WARNING,
+                "server.no_door",
+                "the socket has no second name: agents in bwrap lose the server when it restarts",
+                error=str(error),
+            )
         # The socket is bound and holds who comes; what is slow to import comes in a thread.
         await anyio.to_thread.run_sync(_import_server)
         from aiagent_coordinator.server.app import Server, ServerSettings

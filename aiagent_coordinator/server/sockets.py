@@ -63,18 +63,16 @@ def open_door(path: Path) -> None:
 
     Raises:
         ConfigError: what is in the way is not ours.
+        OSError: the file system does not know second names.
     """
     if not sys.platform.startswith("linux"):
         return
     door = door_of(path)
-    try:
-        make_private(door.parent)
-        draft = door.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        draft.hardlink_to(path)
-        draft.replace(door)
-    except OSError as error:
-        raise ConfigError(f"{door} cannot be made: {error.strerror}") from error
+    make_private(door.parent)
+    draft = door.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    draft.hardlink_to(path)
+    draft.replace(door)
 
 
 def _check_folder(folder: Path) -> None:

@@ -11,6 +11,8 @@ from aiagent_coordinator.workspaces.base import Prepared
 from aiagent_coordinator.workspaces.naming import BRANCH_PREFIX, make_folder
 from aiagent_coordinator.workspaces.owngit import recall
 
+MOST_BORROWED = 16
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -31,8 +33,9 @@ def reach_of(prepared: Prepared) -> Reach:
     if own is None:
         return Reach()
     common = Path(own.record.common_dir)
+    read = (common, *_borrowed(common))
     if prepared.kind is WorkspaceKind.DIRECTORY:
-        return Reach(read=(common, Path(own.record.git_dir)))
+        return Reach(read=(*read, Path(own.record.git_dir)))
     write = [common / "objects"]
     admin = admins.locate(own)
     if admin is not None:
@@ -41,4 +44,20 @@ def reach_of(prepared: Prepared) -> Reach:
     if folder.partition("/")[0] == BRANCH_PREFIX:
         places = (f"refs/heads/{folder}", f"logs/refs/heads/{folder}")
         write += [make_folder(common, place) for place in places]
-    return Reach(read=(common,), write=tuple(write))
+    return Reach(read=read, write=tuple(write))
+
+
+def _borrowed(common: Path) -> list[Path]:
+    """The object folders that a repository borrows from (`git clone --shared`)."""
+    found: list[Path] = []
+    places = [common / "objects"]
+    for place in places:
+        try:
+            lines = (place / "info" / "alternates").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        new = [place / line for line in lines if line and not line.startswith("#")]
+        found += new
+        # a borrowed folder may borrow itself; more than a few would be a circle
+        places += new if len(places) < MOST_BORROWED else []
+    return found

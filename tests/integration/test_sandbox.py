@@ -239,6 +239,21 @@ def test_checks_run_what_the_agent_wrote_and_are_shut_in_with_it(sandbox: str, s
 
 
 @pytest.mark.parametrize("sandbox", BOTH)
+def test_a_repository_that_borrows_its_objects_works_in_a_sandbox(sandbox: str, short_dir: Path):
+    """`git clone --shared` leaves the history in another folder."""
+    with house(short_dir, sandbox=sandbox) as home:
+        planted(home)
+        borrower = home.root / "borrower"
+        git(home.root, "clone", "-q", "--shared", str(home.repo), str(borrower))
+        home.write(projects=[{"id": "app", "path": str(borrower)}])
+        home.ready()
+        look = {"run": {"argv": ["sh", "-c", "git log -p > log.txt"]}}
+        task = home.add("Look back", script(look, {"commit": {"message": "mine"}}))
+        run = only_run(home, task)
+        assert "print('hello')" in git(borrower, "show", f"{run['commit']}:log.txt")
+
+
+@pytest.mark.parametrize("sandbox", BOTH)
 def test_an_agent_in_a_sandbox_lives_through_a_restart_of_the_server(sandbox: str, short_dir: Path):
     """The new server's socket is another file; the bridge inside finds it all the same."""
     with house(short_dir, sandbox=sandbox) as home:

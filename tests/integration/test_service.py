@@ -308,7 +308,12 @@ def test_installing_looks_with_doctor_from_where_the_service_will_stand(short_di
         program.write_text("#!/bin/sh\n")
         program.chmod(0o755)
         assert json.loads(install(home, "--json").stdout)["doctor"]["ok"]
-        # a relative PATH is this shell's alone
+        # what is wrong in this shell alone is no fault of the service
+        home.env["AIAGENT_COORDINATOR_MAX_CONCURRENT"] = "many"
+        answer = json.loads(install(home, "--json").stdout)
+        assert answer["doctor"]["ok"], answer["doctor"]
+        assert "AIAGENT_COORDINATOR_MAX_CONCURRENT" in answer["not_taken"]
+        # a relative PATH is this shell's alone, too
         home.env["PATH"] = f"programs{os.pathsep}{os.environ['PATH']}"
         assert not json.loads(install(home, "--json").stdout)["doctor"]["ok"]
 
