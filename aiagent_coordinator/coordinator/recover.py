@@ -31,6 +31,8 @@ from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
+#: Passes follow each other closely while much happens; what this finds can wait so long.
+AGAIN_SECONDS = 2.0
 _ORDER = {stage: place for place, stage in enumerate(Stage)}
 
 
@@ -55,6 +57,7 @@ class Recovery:
         self._journal = journal
         self._supervisor = supervisor
         self._settled: set[str] = set()
+        self._looked_at: float | None = None
         self._foreign: set[str] = set()
 
     async def look(self, tasks: TaskGroup) -> None:
@@ -63,6 +66,10 @@ class Recovery:
         Raises:
             StoreError: the journal cannot be read or written.
         """
+        now = self._supervisor.context.clock.monotonic()
+        if self._looked_at is not None and now - self._looked_at < AGAIN_SECONDS:
+            return
+        self._looked_at = now
         driven = set(self._supervisor.runs) | self._foreign
         undriven = [
             record

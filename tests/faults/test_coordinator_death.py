@@ -219,7 +219,7 @@ def damage(file: Path, how: str) -> None:
             file.write_bytes(b"SQLite format 3\0" + b"\1" * 4000)
         case "cut off":
             sqlite3.connect(file).execute("PRAGMA wal_checkpoint(TRUNCATE)").connection.close()
-            os.truncate(file, 5000)
+            os.truncate(file, file.stat().st_size // 2)
         case "its log removed":
             _unlink(file, "-wal", "-shm")
         case "its index removed":

@@ -36,6 +36,7 @@ def kept(file: Path) -> set[str]:
     """What a journal holds when it is opened again; it must be whole."""
     with sqlite3.connect(file) as journal:
         assert journal.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert journal.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         found = {row[0] for row in journal.execute("SELECT run_id FROM outbox")}
     journal.close()
     return found
@@ -122,11 +123,12 @@ WRITERS: dict[str, Callable[[Path], list[str]]] = {
 def test_after_a_failed_fsync_nothing_more_is_said_to_be_written(tmp_path: Path, kind: str):
     """At each fsync there is, in turn: what was acknowledged is there, and the writer ends by itself."""
     refused = 0
-    for nth in range(1, 60) if LONG else (1, 10, 12, 60):
+    for nth in range(1, 60) if LONG else (1, 3, 10, 12, 60):
         folder = tmp_path / str(nth)
         folder.mkdir()
         trace = folder / "trace"
-        fault = f"--inject=fsync,fdatasync:error=EIO:when={nth}"
+        # SQLite's own; strace counts each call by itself
+        fault = f"--inject=fdatasync:error=EIO:when={nth}"
         done = subprocess.run(
             ["strace", "-f", "-o", str(trace), fault, sys.executable, *WRITERS[kind](folder)],
             capture_output=True,
@@ -157,6 +159,7 @@ def test_after_a_failed_fsync_nothing_more_is_said_to_be_written(tmp_path: Path,
 def coordinators(file: Path) -> set[str]:
     with sqlite3.connect(file) as store:
         assert store.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert store.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         found = {row[0] for row in store.execute("SELECT id FROM coordinator")}
     store.close()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -100,3 +101,43 @@ async def test_a_journal_of_another_version_is_refused(tmp_path: Path):
     with pytest.raises(StoreError, match="99"):
         async with open_journal(path):
             pass
+
+
+def _plant(path: Path, damage: str) -> bytes:
+    """A journal with many rows, with its log folded in, and something wrong with it."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.execute("PRAGMA journal_mode=DELETE")
+    connection.close()
+    content = bytearray(path.read_bytes())
+    match damage:
+        case "garbage":
+            content = bytearray(b"garbage" * 1000)
+        case "header":
+            content[16:100] = b"\1" * 84
+        case "cut off":
+            content = content[: len(content) // 2]
+        case _:  # pages in the middle, with everything at the beginning as it should be
+            middle = len(content) // 2 // 4096 * 4096
+            content[middle : middle + 8192] = b"\xff" * 8192
+    path.write_bytes(content)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "header", "cut off", "in the middle"])
+async def test_a_damaged_journal_is_set_aside_as_it_was_and_a_new_one_begins(
+    tmp_path: Path, damage: str
+):
+    path, quarantine = tmp_path / "journal.db", tmp_path / "q"
+    async with open_journal(path) as journal:
+        for number in range(300):
+            put = partial(entries.enqueue_report, run_id=f"run_{number:03}", seq=1, tool="t")
+            await journal.write(partial(put, arguments=json.dumps({"text": "x" * 300})))
+    content = _plant(path, damage)
+    async with open_journal(path, quarantine) as journal:
+        await journal.write(save(record("run_new")))
+        assert await journal.read(entries.known_runs) == {"run_new"}
+    (kept,) = quarantine.iterdir()
+    # but for the header, in which SQLite notes how it opens the file
+    assert (kept / "journal.db").read_bytes()[100:] == content[100:]
+    assert kept.stat().st_mode & 0o077 == 0
