@@ -8,9 +8,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from typing import Any, cast
 
 from aiagent_coordinator.errors import AlreadyRunningError
+
+#: How long the holder of a lock may take from having it to saying so.
+NOTE_SECONDS = 1.0
 
 
 def take(path: str, *, role: str, **facts: object) -> int:
@@ -30,8 +34,7 @@ def take(path: str, *, role: str, **facts: object) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        holder = read(path) or {}
-        pid = holder.get("pid", "unknown")
+        pid = _holder(path)
         raise AlreadyRunningError(
             f"process {pid} already runs the {role} of {os.path.dirname(path)}",
             hint="stop it with: aiagent-coordinator stop",
@@ -47,6 +50,21 @@ def take(path: str, *, role: str, **facts: object) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(note).encode() + b"\n", 0)
     return descriptor
+
+
+def _holder(path: str) -> object:
+    """Whose lock it is. One that took it this moment says so in the next: it is waited for, briefly."""
+    from aiagent_coordinator.wire.process import start_ticks  # noqa: PLC0415 - as in `take`
+
+    deadline = time.monotonic() + NOTE_SECONDS
+    while True:
+        note = read(path) or {}
+        pid = note.get("pid")
+        if isinstance(pid, int) and start_ticks(pid) == note.get("start_ticks"):
+            return pid
+        if time.monotonic() > deadline:
+            return "unknown" if pid is None else pid
+        time.sleep(0.01)
 
 
 def read(path: str) -> dict[str, Any] | None:
