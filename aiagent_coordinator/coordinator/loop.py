@@ -127,6 +127,9 @@ class Loop:
     async def run_pass(self, tasks: TaskGroup) -> Plan:
         """One pass; returns what was decided. What runs already comes first."""
         failpoints.hit("loop.pass")
+        # first of all: what follows may fail for want of room
+        machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
+        self._note_disk(machine)
         await self.recovery.look(tasks)
         await self.link.call("health_check", {})
         answer = await self.link.call(
@@ -143,8 +146,6 @@ class Loop:
         actions = _actions(answer.get("actions"))
         self._look_for_unfit(actions)
         live = [run.as_live for run in self.supervisor.runs.values()]
-        machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
-        self._note_disk(machine)
         decided = plan(
             actions,
             live,

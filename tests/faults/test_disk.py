@@ -211,6 +211,7 @@ def test_on_a_full_disk_ends_are_recorded_nothing_starts_and_status_says_why_unt
             fill(disk / "filler")
             until("it is noticed", lambda: ships.ask("get_status")["degraded"] == ["disk"])
             assert "degraded: disk" in home.run("status").stdout
+            until("the log says so", lambda: notes(home, "daemon.degraded"))
             runs = [ships.run_dir(ships.runs(number)[0]) for number in numbers]
             for number in numbers:
                 ships.open_gate(number)
@@ -242,6 +243,5 @@ def test_on_a_full_disk_ends_are_recorded_nothing_starts_and_status_says_why_unt
             assert ships.runs(full)[0]["exit_code"] == 3
             assert ships.runs(fine)[0]["exit_code"] == fine % 5
             assert ships.ask("get_status")["degraded"] == []
-            assert notes(home, "daemon.degraded")
-            assert notes(home, "daemon.recovered")
+            until("the log says so", lambda: notes(home, "daemon.recovered"))
             ships.stop(process)
