@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,8 @@ MAIN = "aac-main"
 _WANTED = ("memory", "pids", "cpu")
 #: systemd marks what it hands over; without systemd nobody else manages groups.
 _MARKS = ("user.delegate", "trusted.delegate")
+#: A command joins its group within minutes of its making; after so long an empty one is done with.
+STALE_SECONDS = 3600.0
 _CPU_PERIOD_USEC = 100_000
 
 
@@ -176,6 +179,24 @@ def kill(directory: Path) -> None:
             (group / "cgroup.kill").write_text("1", "ascii")
         except OSError:
             pass
+
+
+def tidy(older_than_seconds: float = STALE_SECONDS) -> int:
+    """Take away groups that nothing is in any more; returns how many.
+
+    They stay where a command was let go with its leftovers, or was killed and never asked about.
+    """
+    found, gone = place(), 0
+    if found is None:
+        return 0
+    for group in found.folder.glob("aac-*"):
+        try:
+            if time.time() - group.stat().st_mtime >= older_than_seconds and group.name != MAIN:
+                group.rmdir()  # refused while something is in it
+                gone += 1
+        except OSError:
+            continue
+    return gone
 
 
 def remove(directory: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -74,3 +77,24 @@ def test_a_group_follows_from_its_directory_and_goes_when_it_is_empty(tmp_path: 
     cgroup.remove(tmp_path / "a")
     cgroup.remove(tmp_path / "a")
     assert not made.exists()
+
+
+@pytest.mark.needs("cgroup")
+def test_groups_that_nothing_is_in_any_more_are_taken_away(tmp_path: Path):
+    """Of what was let go with its leftovers, or killed and never asked about."""
+    empty, busy = cgroup.make(tmp_path / "empty", Caps()), cgroup.make(tmp_path / "busy", Caps())
+    assert empty is not None
+    assert busy is not None
+    with subprocess.Popen(["sleep", "600"]) as process:
+        (busy / "cgroup.procs").write_text(str(process.pid))
+        cgroup.tidy()
+        assert empty.exists(), "a command may be about to join it"
+        # Only what is far older than any start; others work on this machine too.
+        an_hour_ago = time.time() - 2 * cgroup.STALE_SECONDS
+        for group in (empty, busy):
+            os.utime(group, (an_hour_ago, an_hour_ago))
+        cgroup.tidy()
+        assert (empty.exists(), busy.exists()) == (False, True)
+        process.kill()
+    cgroup.remove(tmp_path / "busy")
+    assert not busy.exists()
