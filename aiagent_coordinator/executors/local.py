@@ -6,6 +6,7 @@ liveness is the lock, the end is a file.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.util
 import json
@@ -45,6 +46,10 @@ SAFETY_NET_SECONDS = 30.0
 #: The backstop against fork bombs: so many times the processes a tree may have, and at least so many.
 BACKSTOP_TIMES = 4
 BACKSTOP_LEAST = 512
+#: What the system says when it has no process or no memory to give just now.
+PASSING = frozenset({errno.EAGAIN, errno.ENOMEM})
+#: Seconds between tries of a start that the system refuses so.
+SPAWN_PAUSES = (0.2, 0.5, 1.0, 2.0)
 #: Threads for the few files of a start; they are cheap but may meet a slow disk.
 THREADS = 8
 
@@ -68,8 +73,20 @@ class LocalExecutor:
         Returns as soon as the shim exists and holds the lock; `go` and `wait` tell if it dies early.
         """
         pause = _Pause(TAKE_OVER_SECONDS)
+        refusals = iter(SPAWN_PAUSES)
+        anew = spec.gate_seconds is None
         while True:
-            found = await self._in_thread(lambda: self._hold_now(directory, spec, shim_file))
+            try:
+                found = await self._in_thread(
+                    partial(self._hold_now, directory, spec, shim_file, anew)
+                )
+            except SpawnError as error:
+                rest = next(refusals, None) if _passes(error) else None
+                if rest is None:
+                    raise
+                anew = True
+                await anyio.sleep(rest)
+                continue
             if found is not None:
                 return found
             if not await pause.sleep():
@@ -162,8 +179,13 @@ class LocalExecutor:
         # Not abandoned on cancellation: what was spawned is always known to be.
         return await anyio.to_thread.run_sync(function, limiter=self._limiter)
 
-    def _hold_now(self, directory: Path, spec: LaunchSpec, shim_file: Path) -> Hold | None:
-        """One try; None: somebody holds the lock and has not said who."""
+    def _hold_now(
+        self, directory: Path, spec: LaunchSpec, shim_file: Path, anew: bool
+    ) -> Hold | None:
+        """One try; None: somebody holds the lock and has not said who.
+
+        Anew: a start that left no trace but its lock may be repeated.
+        """
         self._reap()
         found = self.inspect(directory)
         match found.state:
@@ -171,7 +193,7 @@ class LocalExecutor:
                 return found if found.shim else None
             case HoldState.ABSENT:
                 pass
-            case HoldState.NEVER_STARTED if spec.gate_seconds is None:
+            case HoldState.NEVER_STARTED if anew:
                 pass
             case _:
                 return self._clear(directory, found)
@@ -248,6 +270,11 @@ class _Pause:
         await anyio.sleep(self._next)
         self._next = min(self._next * 1.5, POLL_SECONDS[1])
         return anyio.current_time() < self._deadline
+
+
+def _passes(error: SpawnError) -> bool:
+    """Whether the system had just no process or no memory to give."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in PASSING
 
 
 def copy_programs(run_dir: Path) -> None:

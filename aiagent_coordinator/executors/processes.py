@@ -26,6 +26,8 @@ LOOK_AGAIN_SECONDS = 0.05
 #: What cannot be ended in this time is another's business: stuck in the kernel, or not ours to kill.
 GIVE_UP_SECONDS = 10.0
 _MANAGERS = frozenset({"systemd", "launchd"})
+#: Looks for who forked meanwhile before a round of KILL goes ahead without.
+FREEZE_LOOKS = 5
 #: Looks in a row that find nothing before it is believed.
 CLEAN_LOOKS = 2
 
@@ -147,6 +149,8 @@ def end_all(find: Callable[[], Iterable[Seen]]) -> list[Seen]:
         found = list(find())
         clean = 0 if found else clean + 1
         is_asking = time.monotonic() - began < ASK_SECONDS
+        if not is_asking:
+            found = _frozen(find, found)
         for one in found:
             key = (one.pid, one.started)
             if not is_asking:
@@ -157,3 +161,17 @@ def end_all(find: Callable[[], Iterable[Seen]]) -> list[Seen]:
         if clean < CLEAN_LOOKS:
             time.sleep(LOOK_AGAIN_SECONDS)
     return list(ended.values())
+
+
+def _frozen(find: Callable[[], Iterable[Seen]], found: list[Seen]) -> list[Seen]:
+    """Stop what is found, and what that forked meanwhile: stopped, nobody replaces who is killed."""
+    stopped: dict[tuple[int, int], Seen] = {}
+    for _ in range(FREEZE_LOOKS):
+        new = [one for one in found if (one.pid, one.started) not in stopped]
+        if not new:
+            break
+        for one in new:
+            send(one, signal.SIGSTOP)
+            stopped[one.pid, one.started] = one
+        found = list(find())
+    return list(stopped.values())

@@ -55,6 +55,10 @@ QUIET_SECONDS = 2.0
 BRISK_FOR_SECONDS = 30.0
 #: Rounds of KILL: quick at first, slow for what cannot die (another user's, or stuck in the kernel).
 KILL_AGAIN_SECONDS = (0.005, 1.0)
+#: Looks for who forked meanwhile before a round of KILL goes ahead without.
+FREEZE_ROUNDS = 20
+#: Between tries of a fork that the system refuses.
+FORK_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 #: What `ps`, `pkill` and `killall` see: no CLI has that name, and agents kill by name.
 TITLE = "aac-shim"
 # Numbers of prctl(2), then of inotify(7).
@@ -302,8 +306,24 @@ class Tree:
         if not self.is_whole:
             attempt(os.killpg, self.main, number)
             return
+        if number == signal.SIGKILL:
+            self.freeze()
         for parent, child in self.walk():
             send(child, parent, number)
+
+    def freeze(self) -> None:
+        """Stop all of it before it is killed: who is stopped forks nobody and keeps its place.
+
+        A bomb at its limit would else fill every place that a killed member leaves.
+        """
+        stopped: set[int] = set()
+        for _ in range(FREEZE_ROUNDS):
+            running = [(parent, child) for parent, child in self.walk() if child not in stopped]
+            if not running:
+                return
+            for parent, child in running:
+                send(child, parent, signal.SIGSTOP)
+                stopped.add(child)
 
     def walk(self) -> "Iterator[tuple[int, int]]":
         """Every process below us as (parent, child), parents first."""
@@ -510,10 +530,7 @@ class Shim:
         marker = os.open("started.tmp", os.O_WRONLY | os.O_TRUNC | CREATE, 0o600)
         reader, writer = os.pipe()
         parent = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            raise NotStartedError("spawn_failed", f"fork: {error.strerror}") from None
+        pid = fork()
         if pid == 0:
             self.become(environment, writer, parent)
         self.tree.main = pid
@@ -713,6 +730,19 @@ class Shim:
         attempt(os.pwrite, self.record_file, line, 0)
         attempt(os.fsync, self.record_file)
         attempt(os.rename, "exit.tmp", "exit")
+
+
+def fork() -> int:
+    """Fork, with patience: the machine or the user may be out of processes for a moment."""
+    for pause in FORK_PAUSES:
+        try:
+            return os.fork()
+        except OSError:
+            time.sleep(pause)
+    try:
+        return os.fork()
+    except OSError as error:
+        raise NotStartedError("spawn_failed", f"fork: {error.strerror}") from None
 
 
 def attempt(step: "Callable[..., object]", *arguments: object) -> None:

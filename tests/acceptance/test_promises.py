@@ -55,7 +55,7 @@ def test_the_token_and_the_generated_files_die_with_the_run(short_dir: Path):
         home.go(task)
         home.finished(task)
         until("the token's file is gone", lambda: not (run_dir / "token").exists())
-        assert not (run_dir / "files").exists()
+        until("the generated files are gone", lambda: not (run_dir / "files").exists())
         hello = hello_run(run_dir.name, token, "another bridge", [])
         try:
             with BlockingClient(str(home.socket), hello, 10) as client:

@@ -35,8 +35,9 @@ NAP = "time.sleep(600"
 
 
 def naps(home: House) -> list[int]:
-    """Children that agents of this house left or have."""
-    return [pid for pid in living(home) if NAP in command_of(pid)]
+    """Children that agents of this house left or have, without who only starts one."""
+    commands = {pid: command_of(pid) for pid in living(home)}
+    return [pid for pid, text in commands.items() if NAP in text and "subprocess" not in text]
 
 
 def command_of(pid: int) -> str:

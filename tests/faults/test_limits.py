@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.house import be_ordinary, house, script
+from support.house import be_ordinary, house, script, until
 
 REPORT = {"report": {"result": "success", "summary": "done"}}
 MIB = 1024 * 1024
@@ -167,7 +167,12 @@ def test_a_fork_bomb_and_a_memory_eater_of_an_ordinary_user_leave_the_rest_at_wo
         ids = {
             name: home.json(*add, name, "--description", text)["id"] for name, text in told.items()
         }
-        assert home.last(ids["modest"])["outcome"] == "succeeded"
+
+        def modest_succeeded() -> bool:
+            ends = [line for line in home.logged("run.end") if line["task_id"] == ids["modest"]]
+            return any(line["outcome"] == "succeeded" for line in ends)
+
+        until("the modest one has done its work", modest_succeeded)
         for name, reason in (("bomber", "process_limit"), ("eater", "memory_limit")):
             run = home.last(ids[name])
             assert (run["outcome"], run["reason"]) == ("failed", reason)

@@ -161,6 +161,7 @@ def code(found: Hold) -> int | None:
         "inotify_add_watch:error=ENOSPC",
         "pidfd_open:error=EMFILE",
         "unlink:error=EIO",
+        "clone:error=EAGAIN:when=1..3",
     ],
 )
 def test_the_exit_code_survives_faults_of_the_system(stage: Stage, fault: str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,23 @@ def test_a_shim_that_cannot_be_started_costs_no_attempt_and_frees_its_place(shor
         home.ready()
         done = home.finished(task)
         assert (done["status"], done["attempt"]) == ("succeeded", 1)
+        home.down()
+
+
+@pytest.mark.needs("strace")
+def test_a_machine_that_has_no_process_to_give_for_a_moment_is_waited_for(short_dir: Path):
+    # -I 2: it detaches when it is asked to end.
+    under = ("strace", "-D", "-I2", "-f", "-o", str(short_dir / "trace"), "-P", SHIM_PYTHON)
+    fault = ("-e", "trace=execve", "--inject=execve:error=EAGAIN")
+    trace = short_dir / "trace"
+    with house(short_dir) as home:
+        daemon = home.ready(under=(*under, *fault))
+        task = home.add("starts at last", script(REPORT))["id"]
+        until("it was refused twice", lambda: trace.read_text().count("EAGAIN") >= 2)
+        status = Path(f"/proc/{daemon.pid}/status").read_text()
+        tracer = int(status.partition("TracerPid:")[2].split()[0])
+        os.kill(tracer, signal.SIGTERM)  # it lets go, and the system gives processes again
+        assert home.last(task)["outcome"] == "succeeded"
         home.down()
 
 
