@@ -124,7 +124,9 @@ def settle(person: BlockingClient) -> None:
 def exits(home: House) -> list[float]:
     """Milliseconds from each CLI's end to the committed report of it."""
     with sqlite3.connect(f"file:{home.state / 'store.db'}?mode=ro", uri=True) as store:
-        rows = store.execute("SELECT run_id, ts FROM event WHERE action = 'run.exited'").fetchall()
+        rows = store.execute(
+            "SELECT run_id, ts FROM event WHERE action = 'run.exited' ORDER BY seq"
+        ).fetchall()
     found: list[float] = []
     for run_id, ts in rows:
         record = json.loads((home.state / "run" / run_id / "exit").read_text(encoding="utf-8"))
@@ -191,12 +193,14 @@ def measure(root: Path, stamp: Path, events: int, rounds: int) -> None:
         home.ready()
         with client(home) as person:
             singles(home, person, bare, stamp, events)
+            alone = exits(home)
             bursts(home, person, bare, stamp, names, rounds)
-        took = exits(home)
-    print(
-        f"{'exit -> report committed on the board, p50':<44} {statistics.median(took):8.1f} ms"
-        f"   goal <= 10 ms   (of {len(took)})"
-    )
+            together = exits(home)[len(alone) :]
+    for name, took in (("one at a time", alone), ("20 at once", together)):
+        print(
+            f"exit -> report committed on the board, p50, {name:<14} {statistics.median(took):8.1f} ms"
+            f"   goal <= 10 ms   (of {len(took)})"
+        )
 
 
 def singles(home: House, person: BlockingClient, bare: Path, stamp: Path, events: int) -> None:

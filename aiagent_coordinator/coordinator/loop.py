@@ -30,6 +30,11 @@ from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
+#: Passes begin at least this far apart: news that comes in a burst is one pass, not one each, and
+#: the starts that the last pass decided have the processor.
+APART_SECONDS = 0.05
+#: A server that said it is well is not asked again so soon; the next call would show it anyway.
+HEALTHY_SECONDS = 1.0
 #: A line of work whose claim was refused rests this long, unless the board changes before.
 REST_SECONDS = 1.0
 
@@ -90,6 +95,7 @@ class Loop:
     #: What waits and why, as the server is told with the next look.
     _waits: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
     _degraded: bool = False
+    _healthy_until: float = 0.0
     _told: frozenset[tuple[Assignment, str]] = frozenset()
 
     def wake(self) -> None:
@@ -106,6 +112,7 @@ class Loop:
         while True:
             await self.pulse.until(self.link.wait_up)
             self._wake = anyio.Event()
+            next_at = anyio.current_time() + APART_SECONDS
             try:
                 await self.run_pass(tasks)
             except OvertakenError:
@@ -123,6 +130,7 @@ class Loop:
                 log_event(logger, logging.ERROR, "loop.failed", "a pass failed unexpectedly")
                 await anyio.sleep(REST_SECONDS)
             await self.pulse.until(self._wake.wait, self._seconds_to_next())
+            await anyio.sleep_until(next_at)
 
     async def run_pass(self, tasks: TaskGroup) -> Plan:
         """One pass; returns what was decided. What runs already comes first."""
@@ -131,7 +139,7 @@ class Loop:
         machine = await anyio.to_thread.run_sync(look, self.supervisor.context.state.root)
         self._note_disk(machine)
         await self.recovery.look(tasks)
-        await self.link.call("health_check", {})
+        await self._check_health()
         answer = await self.link.call(
             "list_agent_actions",
             {
@@ -160,6 +168,18 @@ class Loop:
         await self.supervisor.start(decided.starts, tasks)
         self._tell_waits(decided)
         return decided
+
+    async def _check_health(self) -> None:
+        """See that the server is well, unless it has just said so.
+
+        Raises:
+            UnavailableError: it does not answer.
+        """
+        now = self.supervisor.context.clock.monotonic()
+        if now < self._healthy_until:
+            return
+        await self.link.call("health_check", {})
+        self._healthy_until = now + HEALTHY_SECONDS
 
     def _look_for_unfit(self, actions: list[Action]) -> None:
         """See who cannot be started here; news of it makes another pass, which tells the server."""

@@ -84,7 +84,7 @@ class Notices(Protocol):
     """Who wants to know what the drivers see."""
 
     def changed(self) -> None:
-        """A run moved on: places or slots may be free."""
+        """A place or a slot is free."""
         ...
 
     def started(self, record: RunRecord) -> None:
@@ -192,7 +192,8 @@ class Supervisor:
             if moved.stage is not stage:
                 failures = 0
             live.record = moved
-            self._notices.changed()
+            if (stage in HOLDING) != (moved.stage in HOLDING):
+                self._notices.changed()
         self.runs.pop(live.record.run_id, None)
         self._notices.ended(live.record)
         if not self.runs:
