@@ -29,14 +29,31 @@ from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
 PYTHON = os.path.realpath(sys.executable)
 COMMAND = ("/bin/sleep", "1000")
 COUNT = 20
+#: What a server of ready-made shims would be: it has the program loaded and forks one per request.
+FORKING = """
+import os, sys
+program = compile(open(sys.argv[1]).read(), "shim.py", "exec", optimize=2)
+names = {"__name__": "shim"}
+exec(program, names)
+sys.stdin.readline()
+for pair in sys.argv[2:]:
+    directory, _, lock = pair.rpartition(":")
+    if os.fork() == 0:
+        os.setsid()
+        sys.argv = ["shim", directory, lock]
+        names["main"]()
+        os._exit(0)
+    os.close(int(lock))
+sys.stdin.readline()
+"""
 
 
 def spec(gate_seconds: float | None = None) -> LaunchSpec:
     return LaunchSpec("run", COMMAND, Path("/"), {}, gate_seconds=gate_seconds)
 
 
-def bare_starts(root: Path, count: int, program: Path) -> float:
-    """Seconds from the first Popen to the last command's first instruction; files made before."""
+def ready(root: Path, count: int) -> list[tuple[Path, int]]:
+    """Run directories with everything a shim reads, and their locks."""
     locks: list[tuple[Path, int]] = []
     for number in range(count):
         directory = root / f"bare{number}"
@@ -55,6 +72,12 @@ def bare_starts(root: Path, count: int, program: Path) -> float:
         lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         locks.append((directory, lock))
+    return locks
+
+
+def bare_starts(root: Path, count: int, program: Path) -> float:
+    """Seconds from the first Popen to the last command's first instruction; files made before."""
+    locks = ready(root, count)
     begin = time.time_ns()
     for directory, lock in locks:
         child = subprocess.Popen(
@@ -69,6 +92,29 @@ def bare_starts(root: Path, count: int, program: Path) -> float:
         child.returncode = 0  # ends with its command, below
         os.close(lock)
     return last_start([directory for directory, _ in locks]) - begin / 1e9
+
+
+def forked_starts(root: Path, count: int, source: Path) -> tuple[float, float]:
+    """The same from a process that has the shim loaded: seconds, and MiB of memory per shim."""
+    locks = ready(root, count)
+    pairs = [f"{directory}:{lock}" for directory, lock in locks]
+    with subprocess.Popen(
+        [PYTHON, "-I", "-S", "-c", FORKING, str(source), *pairs],
+        stdin=subprocess.PIPE,
+        env={},
+        pass_fds=[lock for _, lock in locks],
+    ) as server:
+        assert server.stdin is not None
+        for _, lock in locks:
+            os.close(lock)
+        time.sleep(0.1)  # until it is ready, as it would be
+        begin = time.time_ns()
+        server.stdin.write(b"go\n")
+        server.stdin.flush()
+        took = last_start([directory for directory, _ in locks]) - begin / 1e9
+        used = memory(root)["Pss"]
+        anyio.run(end_all, [directory for directory, _ in locks])
+    return took, used
 
 
 async def executor_starts(root: Path, count: int) -> float:
@@ -140,7 +186,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     samples: dict[str, list[float]] = {}
-    pss = rss = 0.0
+    pss = rss = forked_pss = 0.0
     with tempfile.TemporaryDirectory(prefix="aac-spawn-") as name:
         programs = Path(name) / "programs"
         copy_programs(programs)
@@ -158,6 +204,9 @@ def main() -> None:
                         used = memory(Path(folder))
                         pss, rss = used["Pss"], used["Rss"]
                     measured[f"end of {count}"] = anyio.run(end_all, held(folder))
+            for count, title in ((1, "one forked shim"), (COUNT, f"{COUNT} forked shims")):
+                with tempfile.TemporaryDirectory(dir=name) as folder:
+                    measured[title], forked_pss = forked_starts(Path(folder), count, source)
             for title, count in (("one hold + go", 1), (f"{COUNT} hold + go", COUNT)):
                 with tempfile.TemporaryDirectory(dir=name) as folder:
                     measured[title] = anyio.run(executor_starts, Path(folder), count)
@@ -168,6 +217,7 @@ def main() -> None:
     result = {title: statistics.median(values) * 1000 for title, values in samples.items()}
     result["ratio of 20 hold + go to 20 bare"] = result["20 hold + go"] / result["20 bare shims"]
     result["idle shim PSS MiB"], result["idle shim RSS MiB"] = pss, rss
+    result["forked shim PSS MiB"] = forked_pss
     if options.json:
         print(json.dumps(result))
         return
