@@ -40,6 +40,11 @@ class Caps:
     #: The same; per cent of one core.
     cpu_percent: float | None = None
 
+    @property
+    def need_group(self) -> bool:
+        """Whether a group of the kernel's has something to hold from the command's first moment."""
+        return (self.processes, self.memory_bytes, self.cpu_percent) != (None, None, None)
+
 
 @dataclass(frozen=True)
 class LaunchSpec:

@@ -348,6 +348,7 @@ def _write_spec(directory: Path, spec: LaunchSpec) -> None:
             "grace_seconds": spec.grace_seconds,
             "kill_leftovers": spec.kill_leftovers,
             "cgroup": group and os.fspath(group),
+            "cgroup_late": not spec.caps.need_group,
             "rlimits": _rlimits(spec.caps),
             "server": server
             and {

@@ -455,6 +455,7 @@ class Shim:
         self.rlimits: dict[str, int] = spec.get("rlimits") or {}
         cgroup: str | None = spec.get("cgroup")
         self.tree.cgroup = os.fsencode(cgroup) if cgroup else None
+        self.joins_late: bool = spec.get("cgroup_late", False)
         out = open_plain("out", append)
         if spec["stdin"] == "prompt":
             stdin = open_plain("prompt", os.O_RDONLY)
@@ -547,6 +548,10 @@ class Shim:
         attempt(os.write, marker, f'{{{identity(pid)}, "at_ns": {self.started_at}}}\n'.encode())
         attempt(os.rename, "started.tmp", "started")
         os.close(marker)
+        if self.tree.cgroup and self.joins_late:
+            # Joining takes the kernel 12 ms and more. Where the group only serves to kill the tree,
+            # the command need not wait for it: what it forks meanwhile is found by the walk.
+            write_to(self.tree.cgroup + b"/cgroup.procs", b"%d" % pid)
 
     def become(self, environment: dict[bytes, bytes], writer: int, parent: int) -> None:
         """Turn this child into the command. Never returns."""
@@ -584,7 +589,7 @@ class Shim:
         What the system refuses is left out: a run without it is better than none.
         """
         write_to(b"/proc/self/oom_score_adj", b"%d" % min(1000, own_oom_score() + OOM_SCORE))
-        if self.tree.cgroup:
+        if self.tree.cgroup and not self.joins_late:
             write_to(self.tree.cgroup + b"/cgroup.procs", b"0")
         import resource  # noqa: PLC0415 - the child alone needs it
 

@@ -364,6 +364,17 @@ def test_out_of_memory_is_the_kernels_word_alone(
     assert (group / "cgroup.procs").read_text() == "0"
 
 
+def test_a_command_that_a_group_has_nothing_to_hold_to_joins_it_once_it_runs(stage: Stage):
+    """Joining takes the kernel its time, and the command's first instruction need not wait."""
+    group = stage.root / "group"
+    group.mkdir()
+    (group / "cgroup.procs").touch()
+    stage.start(stage.fake("exit:0"), cgroup=str(group), cgroup_late=True)
+    assert code(stage.finish()) == 0
+    joined = (group / "cgroup.procs").read_text()
+    assert joined == str(json.loads((stage.directory / "started").read_text())["pid"])
+
+
 def test_limits_of_the_system_hold_each_process_and_no_core_is_written(stage: Stage):
     stage.start(["/bin/cat", "/proc/self/limits"], rlimits={"nofile": 50, "unheard_of": 1})
     assert code(stage.finish()) == 0
