@@ -11,8 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import open_journal
 from aiagent_coordinator.errors import OvertakenError
 from aiagent_coordinator.pipeline.run import RunRecord
+from support.disk import fill, small_disk
 from support.fleet import fleet, notes, output_of
 from support.house import until
 
@@ -163,30 +163,6 @@ def coordinators(file: Path) -> set[str]:
         found = {row[0] for row in store.execute("SELECT id FROM coordinator")}
     store.close()
     return found
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Generator[Path]:
-    """A file system of its own."""
-    folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "none", str(folder)],
-        check=True,
-    )
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Take all the room there is."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            return
 
 
 @pytest.mark.needs("mount")

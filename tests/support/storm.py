@@ -20,6 +20,7 @@ from typing import Any
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.executors.inspection import is_held
+from support.disk import fill
 from support.house import House, house, living, script, until
 
 #: A plain program in place of a CLI. `litter` leaves a process in a session of its own behind.
@@ -45,6 +46,8 @@ AGENTS = {"talker": "rehearsal", "plain": "sh", "litter": "sh"}
 DAY = 86400
 #: Where a process whose clock is to jump passes often: it does so the third time.
 JUMPS = {"coordinate": "loop.pass", "serve": "tool.begun"}
+#: Fields of /proc/<pid>/status: signals that are ignored, and that are caught.
+HEARS = {b"SigIgn", b"SigCgt"}
 TERMINAL = {"succeeded", "failed", "cancelled"}
 
 
@@ -103,9 +106,7 @@ class Storm:
         steps = ({"progress": {"value": 1, "message": "begun"}}, wait, write, report)
         asked = {"project_id": "app", "agent_id": agent, "title": f"{agent} {len(self.said)}"}
         try:
-            made = self.home.ask(
-                "create_task", description=script(*steps), max_attempts=2, **asked
-            )
+            made = self.home.ask("create_task", description=script(*steps), max_attempts=2, **asked)
         except (CoordinatorError, OSError):
             return None
         return str(made["task"]["id"])
@@ -149,16 +150,16 @@ class Storm:
 
     def _hang_up(self) -> None:
         for process in self.up.values():
-            process.send_signal(signal.SIGHUP)
+            # a manager waits for READY; who is just being born has no ear for it yet
+            if _hears(process.pid, signal.SIGHUP):
+                process.send_signal(signal.SIGHUP)
 
     def fill(self) -> None:
         """Take the last byte of the state directory's disk."""
         if self.disk is None:
             return
         self.is_full = True
-        with (self.disk / "filler").open("ab", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"\0" * 65536)
+        fill(self.disk / "filler")
 
     def free(self) -> None:
         """Give it back."""
@@ -182,12 +183,29 @@ class Storm:
     def open_tasks(self) -> list[str]:
         """Tasks whose agents were not let go and that are not over, oldest first."""
         rows = self.rows("SELECT id, status FROM task ORDER BY created_at, id")
-        return [str(one) for one, status in rows if status not in TERMINAL and one not in self._open]
+        return [
+            str(one) for one, status in rows if status not in TERMINAL and one not in self._open
+        ]
 
     def live_runs(self) -> list[str]:
         """Runs with a process, oldest first."""
         folders = sorted((self.home.state / "run").glob("run_*"))
         return [folder.name for folder in folders if is_held(folder)]
+
+    def is_quiet(self) -> bool:
+        """Whether everybody who can work does, and nobody is on the way to an end."""
+        if self.is_full or len(self.up) < len(JUMPS):
+            return True
+        open_tasks = self.open_tasks()
+        lines = self.rows(
+            f"SELECT DISTINCT agent_id FROM task WHERE id IN ({','.join('?' * len(open_tasks))})",
+            *open_tasks,
+        )
+        phases = self.rows("SELECT phase FROM run WHERE phase <> 'ended'")
+        limit = int(self.home.settings["max_concurrent"])
+        return all(phase == "running" for (phase,) in phases) and len(phases) >= min(
+            len(lines), limit
+        )
 
     # what must hold
 
@@ -204,9 +222,10 @@ class Storm:
         assert not twice, f"said twice: {twice}"
 
     def _no_second_run(self) -> None:
-        lines = {run: (agent, project) for run, agent, project in self.rows(
-            "SELECT id, agent_id, project_id FROM run"
-        )}
+        lines = {
+            run: (agent, project)
+            for run, agent, project in self.rows("SELECT id, agent_id, project_id FROM run")
+        }
         live = self.live_runs()
         # a lock may be let go and another taken while we look: look again before it counts
         counted = Counter(lines[run] for run in live if run in lines)
@@ -304,6 +323,12 @@ class Storm:
             os.close(gate)
 
 
+def _hears(pid: int, number: signal.Signals) -> bool:
+    """Whether a process does with a signal what it wants, and does not simply end by it."""
+    masks = [line.split()[1] for line in _shown(pid, "status").splitlines() if line[:6] in HEARS]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
 def tagged(home: House) -> list[int]:
     """Processes with something of this house in their environment."""
     needle = os.fsencode(home.root)
@@ -323,8 +348,7 @@ def storm(root: Path, disk: Path | None = None, **settings: Any) -> Generator[St
     """A house with its server and coordinator up; with `disk` its state directory lies there."""
     if disk is not None:
         (root / "state").symlink_to(disk / "state")
-        settings["state_dir"] = str(disk / "state")
-    with house(root, **settings) as home:
+    with house(root) as home:
         made = Storm(home, disk)
         made.gates.mkdir()
         program = root / "work.sh"
@@ -341,6 +365,8 @@ def storm(root: Path, disk: Path | None = None, **settings: Any) -> Generator[St
             watermarks={"memory": 0, "disk": "1MiB" if disk else 0},
             # that many failures at once are the weather here, not the program's fault
             breaker={"failures": 1000},
+            **({"state_dir": str(disk / "state")} if disk else {}),
+            **settings,
         )
         try:
             made.start("serve")
