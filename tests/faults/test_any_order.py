@@ -61,6 +61,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.storm.calm_down()
             self.storm.check_places()
             self.storm.check_ends()
+            self.storm.check_folders()
             self.storm.go_home()
         except BaseException as error:
             error.add_note("\n".join([*self.storm.said, self.storm.home.log_text()]))

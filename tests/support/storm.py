@@ -50,7 +50,8 @@ JUMPS = {"coordinate": "loop.pass", "serve": "tool.begun"}
 FULL = ("No space left", "diskspace", "disk is full", "disk I/O error")
 #: Fields of /proc/<pid>/status: signals that are ignored, and that are caught.
 HEARS = {b"SigIgn", b"SigCgt"}
-TERMINAL = {"succeeded", "failed", "cancelled"}
+TERMINAL = ("succeeded", "failed", "cancelled")
+OVER = str(TERMINAL)
 
 
 class Storm:
@@ -60,6 +61,8 @@ class Storm:
         self.home = home
         self.disk = disk
         self.gates = home.root / "gates"
+        #: What runs take for the system's folder of temporary files.
+        self.temp = home.root / "tmp"
         self.up: dict[str, subprocess.Popen[bytes]] = {}
         self.said: list[str] = []
         #: While it is full, whoever writes may end by itself.
@@ -265,9 +268,7 @@ class Storm:
             self.open_gate(task_id, 0)
         self.check()
         open_runs = self.rows("SELECT id FROM run WHERE phase <> 'ended'")
-        open_tasks = self.rows(
-            "SELECT id FROM task WHERE status NOT IN ('succeeded', 'failed', 'cancelled')"
-        )
+        open_tasks = self.rows(f"SELECT id FROM task WHERE status NOT IN {OVER}")
         return not open_runs and not open_tasks
 
     def check_places(self) -> None:
@@ -301,7 +302,7 @@ class Storm:
                 assert (exit_code, reason) in {(0, None), (0, "lingering")}, told
         ends = self.rows(
             "SELECT task_id, count(*) FROM event WHERE action = 'task.status' AND"
-            " json_extract(data, '$.to') IN ('succeeded', 'failed', 'cancelled')"
+            f" json_extract(data, '$.to') IN {OVER}"
             " GROUP BY task_id HAVING count(*) <> 1"
         )
         assert not ends, f"tasks that ended more or less than once: {ends}"
@@ -317,6 +318,25 @@ class Storm:
             ).fetchall()
         finally:
             journal.close()
+
+    def check_folders(self) -> None:
+        """Nothing lies about that belongs to nobody, and nothing of an ended run that only a living one needs."""
+        runs = {run for (run,) in self.rows("SELECT id FROM run")}
+        tasks = {task for (task,) in self.rows("SELECT id FROM task")}
+        for folder in (self.home.state / "run").iterdir():
+            inside = {one.name for one in folder.iterdir()}
+            if folder.name in runs:
+                assert not inside & {"token", "prompt", "files"}, (folder, inside)
+            else:  # killed before anybody heard of it: a day later it goes
+                assert inside <= {"token", "token.tmp"}, (folder, inside)
+        assert {one.name for one in (self.home.state / "worktrees" / "app").iterdir()} <= tasks
+        assert not list(self.temp.iterdir())
+
+    def close_gates(self) -> None:
+        """Close the gates of tasks that are over."""
+        over = {task for (task,) in self.rows(f"SELECT id FROM task WHERE status IN {OVER}")}
+        for task_id in over & self._open.keys():
+            os.close(self._open.pop(task_id))
 
     def go_home(self) -> None:
         """Stop everything; then no process is left that works here, is named so, or carries our tag."""
@@ -361,6 +381,8 @@ def storm(root: Path, disk: Path | None = None, **settings: Any) -> Generator[St
     with house(root) as home:
         made = Storm(home, disk)
         made.gates.mkdir()
+        made.temp.mkdir()
+        home.env["TMPDIR"] = str(made.temp)
         program = root / "work.sh"
         program.write_text(PROGRAM % {"gates": made.gates})
         home.write(
