@@ -187,6 +187,13 @@ _ENGLISH: dict[str, str] = {
     "doctor.fix": "         fix: {fix}",
     "doctor.faults": "{count} fault(s): work cannot begin like this.",
     "doctor.fine": "Nothing that is needed is missing.",
+    "doctor.cgroup_there": "a group of ours: the kernel counts and ends the trees of runs",
+    "doctor.cgroup_absent": "no group of ours (cgroup v2, delegated): limits are kept by looking at the "
+    "processes, and a tree is ended one by one",
+    "doctor.inotify_there": "output is noted when it comes",
+    "doctor.inotify_absent": "not to be had: output is looked for, up to 2 s late in logs of runs",
+    "doctor.systemd_there": "`service install` can make a service of it",
+    "doctor.systemd_absent": "does not run here: keep the program up by other means",
     "doctor.git_absent": "not found on PATH",
     "doctor.git_old": "{path} is older than 2.30",
     "doctor.git_fix": "install git 2.30 or newer, and start again from a shell that finds it",
