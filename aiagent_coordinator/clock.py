@@ -19,12 +19,27 @@ class Clock(Protocol):
         ...
 
 
+#: How far a fault set this process's clock, in seconds; only `jump` changes it.
+_jumped = 0.0
+
+
+def jump(seconds: float) -> None:
+    """Set what this process takes for the wall clock forward or back: a fault, see `failpoints`."""
+    global _jumped  # noqa: PLW0603 - the clock of a process is one
+    _jumped += seconds
+
+
+def wall_seconds() -> float:
+    """Seconds since 1970 as the machine says, or as a fault has it."""
+    return time.time() + _jumped
+
+
 class SystemClock:
     """The machine's own clocks."""
 
     def now(self) -> datetime:
         """The current instant, timezone-aware, UTC."""
-        return datetime.fromtimestamp(time.time(), UTC)
+        return datetime.fromtimestamp(wall_seconds(), UTC)
 
     def monotonic(self) -> float:
         """Seconds since an arbitrary start; never goes back."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import TaskGroup
 
+from aiagent_coordinator import signals
 from aiagent_coordinator.clock import SystemClock, zone_named
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
@@ -73,6 +74,8 @@ def run_daemon(
     Raises:
         CoordinatorError: it could not begin; nothing was started.
     """
+    # who says early that the file changed must not end us by it: it is not read yet
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     notifier = Notifier.from_environment(os.environ)
     origin = Origin(overrides, tuple(load_catalog()))
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
@@ -140,9 +143,7 @@ class _Life:
                         await self._coordinate(journal, beside)
                     elif store is not None:
                         await self._serve_alone(store)
-                # From here on a signal changes nothing; it must not cut the way out short either.
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-                    signal.signal(number, signal.SIG_IGN)
+                signals.deafen()
                 outer.cancel_scope.cancel()
         except* CoordinatorError as errors:
             raise _first(errors) from None
@@ -211,8 +212,7 @@ class _Life:
         TERM ends us and leaves agents running, USR1 ends them too, USR2 waits for them, INT asks; HUP
         reads the configuration again.
         """
-        kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
-        with anyio.open_signal_receiver(*kinds) as received:
+        with signals.listening() as received:
             async with anyio.create_task_group() as tasks:
                 task_status.started()
                 async for number in received:

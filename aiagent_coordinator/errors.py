@@ -176,6 +176,10 @@ class MigrationError(StoreError):
     code = "CONFIG"
 
 
+class StopTimeoutError(ConflictError):
+    """A process did not end in the time given; wait, or stop its agents too."""
+
+
 class AlreadyRunningError(CoordinatorError):
     """Another process already holds this state directory."""
 

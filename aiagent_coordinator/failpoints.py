@@ -1,8 +1,8 @@
 """Named places where a fault can be injected, to prove that nothing is lost there.
 
 Off unless `AIAGENT_FAILPOINT` is set when the process starts; then a `hit` costs one look-up.
-Grammar: `name:count*action->count*action;name:…`; actions: `off`, `error`, `kill`, `delay(seconds)`.
-The last term goes on for ever when its count is left out. `NAMES` lists them all.
+Grammar: `name:count*action->count*action;name:…`; actions: `off`, `error`, `kill`,
+`delay(seconds)`, `jump(seconds)`. The last term goes on for ever when its count is left out. `NAMES` lists them all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+from aiagent_coordinator import clock
 from aiagent_coordinator.errors import ConfigError
 
 VARIABLE = "AIAGENT_FAILPOINT"
@@ -49,7 +50,7 @@ NAMES: dict[str, str] = {
     **{f"stage.{stage}.end": f"{stage} is done and not journaled." for stage in _STAGES},
 }
 
-_TERM = re.compile(r"(?:(\d+)\*)?(off|error|kill|delay\((\d+(?:\.\d+)?)\))\Z")
+_TERM = re.compile(r"(?:(\d+)\*)?(?:(off|error|kill)|(delay|jump)\((-?\d+(?:\.\d+)?)\))\Z")
 
 
 class InjectedFaultError(Exception):
@@ -84,10 +85,11 @@ def parse(text: str) -> dict[str, list[_Term]]:
 def _parse_term(text: str) -> _Term:
     match = _TERM.match(text.strip())
     if match is None:
-        raise ConfigError(f"{VARIABLE}: {text!r} is not [count*]off|error|kill|delay(seconds)")
-    count, action, seconds = match.groups()
+        known = "off|error|kill|delay(seconds)|jump(seconds)"
+        raise ConfigError(f"{VARIABLE}: {text!r} is not [count*]{known}")
+    count, plain, timed, seconds = match.groups()
     left = int(count) if count else None
-    return _Term(action.partition("(")[0], left, float(seconds or 0))
+    return _Term(plain or timed, left, float(seconds or 0))
 
 
 _active = parse(os.environ.get(VARIABLE, ""))
@@ -124,6 +126,8 @@ def _do(term: _Term, key: str) -> None:
         case "error":
             raise InjectedFaultError(f"injected at {key}")
         case "delay":
-            time.sleep(term.seconds)
+            time.sleep(max(0.0, term.seconds))
+        case "jump":
+            clock.jump(term.seconds)
         case _:
             return

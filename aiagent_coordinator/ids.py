@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import time
 import unicodedata
 from typing import NewType
+
+from aiagent_coordinator.clock import wall_seconds
 
 TaskId = NewType("TaskId", str)
 RunId = NewType("RunId", str)
@@ -38,7 +39,7 @@ def new_id(prefix: str) -> str:
     if prefix not in PREFIXES:
         message = f"unknown id prefix {prefix!r}"
         raise ValueError(message)
-    value = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
+    value = (int(wall_seconds() * 1000) << 80) | secrets.randbits(80)
     return f"{prefix}_" + "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))
 
 

@@ -16,6 +16,7 @@ import anyio
 from aiagent_coordinator import __version__
 from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.config import Loaded
+from aiagent_coordinator.errors import ConfigError
 from aiagent_coordinator.house import House, passkeys
 from aiagent_coordinator.paths import make_private, runtime_dir
 from aiagent_coordinator.tasks import AskPolicy
@@ -38,7 +39,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
     try:
         try:
             open_door(house.socket)
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             log_event(
                 logger,
                 logging.WARNING,

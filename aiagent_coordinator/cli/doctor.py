@@ -16,6 +16,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import locate
+from aiagent_coordinator.cli.doctor_machine import machine_findings
 from aiagent_coordinator.cli.doctor_sandbox import sandbox_findings
 from aiagent_coordinator.cli.doctor_service import service_findings
 from aiagent_coordinator.cli.findings import Finding, Level
@@ -62,6 +63,7 @@ def doctor(as_json: bool) -> int:
 def examine(given: options.Options) -> Iterator[Finding]:
     """Look at one thing after the other; nothing is changed, no agent is started."""
     yield from _system()
+    yield from machine_findings()
     loaded, catalog, finding = _configuration(given)
     yield finding
     if loaded is not None and catalog is not None:

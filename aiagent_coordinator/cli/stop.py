@@ -17,6 +17,7 @@ from aiagent_coordinator.errors import (
     ConflictError,
     CoordinatorError,
     ForbiddenError,
+    StopTimeoutError,
     UnavailableError,
     ValidationError,
 )
@@ -49,21 +50,68 @@ class Holder:
     metavar="SECONDS",
     help=text("help.option.stop_timeout"),
 )
+@click.option("--then", type=click.Choice(("leave", "kill")), help=text("help.option.stop_then"))
 @options.common
-def stop(kill: bool, drain: bool, timeout: float | None) -> None:
+def stop(kill: bool, drain: bool, timeout: float | None, then: str | None) -> None:
     """Stop what runs for this configuration."""
     if kill and drain:
         raise ValidationError(text("stop.both"))
+    if then and not (drain and timeout):
+        raise ValidationError(text("stop.then"))
     place = locate(options.current())
-    # agents take as long as they take
-    seconds = timeout or (math.inf if drain else TIMEOUT_SECONDS)
-    if not stop_holders(place, kill=kill, drain=drain, timeout_seconds=seconds):
+    if drain and timeout:
+        count = drain_until(place, timeout, kill=then == "kill")
+    else:
+        # agents take as long as they take
+        seconds = timeout or (math.inf if drain else TIMEOUT_SECONDS)
+        count = stop_holders(place, kill=kill, drain=drain, timeout_seconds=seconds)
+    if not count:
         raise UnavailableError(text("stop.none", origin=place.origin))
-    left = live_runs(place)
+    left = len(live_runs(place))
     if left == 1:
         output.result(text("stop.left_one"))
     else:
         output.result(text("stop.left" if left else "stop.left_none", count=left))
+
+
+def drain_until(place: Place, seconds: float, *, kill: bool) -> int:
+    """Let running agents end, at most so long; then name those that are left and stop all the same.
+
+    Args:
+        place: Whose.
+        seconds: The limit.
+        kill: End them at the limit; else they keep running.
+
+    Raises:
+        CoordinatorError: as `stop_holders`.
+    """
+    try:
+        return stop_holders(place, kill=False, drain=True, timeout_seconds=seconds)
+    except StopTimeoutError:
+        left = live_runs(place)
+    seconds_text = f"{seconds:g}"
+    output.result(
+        text("stop.limit" if left else "stop.limit_none", seconds=seconds_text, count=len(left))
+    )
+    for folder in left:
+        output.result("  " + _told(folder))
+    return stop_holders(place, kill=kill, timeout_seconds=TIMEOUT_SECONDS)
+
+
+def _told(folder: Path) -> str:
+    """Whose run this is, as far as its folder says."""
+    from aiagent_coordinator.pipeline.copies import read_copy
+
+    record = read_copy(folder)
+    if record is None:
+        return folder.name
+    return text(
+        "stop.limit_run",
+        run=record.run_id,
+        agent=record.agent_id,
+        project=record.project_id,
+        task=record.claim.get("task", {}).get("id", ""),
+    )
 
 
 def stop_holders(place: Place, *, kill: bool, timeout_seconds: float, drain: bool = False) -> int:
@@ -116,13 +164,13 @@ def find_holder(lock: Path) -> Holder | None:
     return None
 
 
-def live_runs(place: Place) -> int:
-    """How many runs have a process: each holds the lock of its folder."""
+def live_runs(place: Place) -> list[Path]:
+    """The folders of runs that have a process, oldest first: each holds the lock of its folder."""
     try:
-        folders = list(place.state_dir.runs.iterdir())
+        folders = sorted(place.state_dir.runs.iterdir())
     except OSError:
-        return 0
-    return sum(lockfile.is_held(str(folder / "lock")) for folder in folders)
+        return []
+    return [folder for folder in folders if lockfile.is_held(str(folder / "lock"))]
 
 
 def _read_holder(lock: Path) -> Holder:
@@ -150,7 +198,7 @@ def _signal(holder: Holder, number: signal.Signals) -> None:
 def _wait(holder: Holder, deadline: float, seconds: float, *, kill: bool) -> None:
     while lockfile.is_held(str(holder.lock)):
         if time.monotonic() > deadline:
-            raise ConflictError(
+            raise StopTimeoutError(
                 text("stop.timeout", pid=holder.pid, seconds=f"{seconds:g}"),
                 hint=text("stop.timeout_hint_kill" if kill else "stop.timeout_hint"),
             )

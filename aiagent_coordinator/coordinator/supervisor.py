@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 STAGE_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
 #: Unexpected failures of one stage before the run is ended without it.
 STAGE_ATTEMPTS = 5
+#: The wait in place of these while the disk is full; such a failure is not counted.
+FULL_SECONDS = 2.0
 #: Stages that use the machine (git, checks): at most `max_finishing` runs are in them at once.
 FINISHING = frozenset({Stage.SEAL, Stage.VERIFY, Stage.COLLECT})
 #: Stages in which the run's tree may be alive and holds a place under the limits.
@@ -184,8 +186,12 @@ class Supervisor:
             except OvertakenError:
                 raise  # a later life looks after our runs: this one ends
             except Exception as error:  # noqa: BLE001 - the border of a run: logged, and tried again
-                failures += 1
                 self._log_failure(live.record)
+                if await anyio.to_thread.run_sync(self.context.state.is_full):
+                    # no fault of the run's: what it did waits until there is room for it
+                    await anyio.sleep(FULL_SECONDS)
+                    continue
+                failures += 1
                 moved = await self._after_failure(live, error, failures)
             if moved is None:
                 break

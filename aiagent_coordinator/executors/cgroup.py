@@ -64,6 +64,19 @@ def find(myself: Path, *, is_managed: bool) -> Place | None:
         return None
 
 
+def seems_ours() -> bool:
+    """Whether `place` would find one, as far as looking alone can say."""
+    try:
+        own = _own_folder(Path("/proc/self"))
+        if own is None or not os.access(own, os.W_OK):
+            return False
+        base = own.parent if own.name == MAIN else own
+        is_managed = Path("/run/systemd/system").is_dir()
+        return not is_managed or _is_handed_over(base)
+    except (OSError, ValueError):
+        return False
+
+
 def _own_folder(myself: Path) -> Path | None:
     """The folder of our group of the second version."""
     line = next(

@@ -50,7 +50,8 @@ def is_alone(record: RunRecord) -> bool:
 def socket_of(record: RunRecord, context: Context) -> Path:
     """Where the run's bridge finds the server: bubblewrap shows it a folder, where a new one appears."""
     door = door_of(context.socket)
-    return door if record.sandbox == Kind.BWRAP.value and door.exists() else context.socket
+    is_ours = door.exists() and not door.parent.is_symlink()
+    return door if record.sandbox == Kind.BWRAP.value and is_ours else context.socket
 
 
 def write_plans(record: RunRecord, context: Context, choice: Choice) -> None:

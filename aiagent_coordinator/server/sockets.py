@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def bind_socket(path: Path) -> socket.socket:
 def open_door(path: Path) -> None:
     """Give a bound socket its second name, for sandboxes; see `paths.door_of`. Linux only.
 
+    Where that cannot be made, one of an earlier server is removed: nobody answers there any more.
+
     Raises:
         ConfigError: what is in the way is not ours.
         OSError: the file system does not know second names.
@@ -70,9 +73,14 @@ def open_door(path: Path) -> None:
     door = door_of(path)
     make_private(door.parent)
     draft = door.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    draft.hardlink_to(path)
-    draft.replace(door)
+    try:
+        draft.unlink(missing_ok=True)
+        draft.hardlink_to(path)
+        draft.replace(door)
+    except OSError:
+        with suppress(OSError):
+            door.unlink(missing_ok=True)
+        raise
 
 
 def _check_folder(folder: Path) -> None:

@@ -21,7 +21,8 @@ Named places where a fault can be injected, to prove that nothing is lost there.
 unless the variable `{failpoints.VARIABLE}` is set when the program starts.
 
 Grammar: `name:count*action->count*action;name:…`. Actions: `off`, `error`, `kill` (SIGKILL to the
-program itself) and `delay(seconds)`. The last term goes on for ever when its count is left out.
+program itself), `delay(seconds)` and `jump(seconds)`, which sets the program's wall clock forward or
+back (`jump(-86400)`) and leaves the steady one. The last term goes on for ever when its count is left out.
 `outbox.*` and `tool.*` may be narrowed to one tool: `tool.done/report_completed:1*kill`.
 
 | name | what has just happened |

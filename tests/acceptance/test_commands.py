@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aiagent_coordinator.executors.inspection import is_held
 from support.house import COORDINATOR, HOLD, PATIENCE_SECONDS, House, house, script, until
 from support.repo import make_repo
 
@@ -200,7 +201,43 @@ def test_drain_waits_for_the_last_run_and_starts_nothing_more(short_dir: Path):
         assert home.runs(second["id"]) == []
 
 
-@pytest.mark.parametrize("words", [("stop", "--kill", "--drain"), ("--until-done", "status")])
+@pytest.mark.parametrize("then", [(), ("--then", "leave"), ("--then", "kill")])
+def test_a_drain_with_a_limit_names_who_is_left_and_stops_as_it_was_told(
+    short_dir: Path, then: tuple[str, ...]
+):
+    """A run that takes longer than somebody may wait: it keeps running, or is ended and begins anew."""
+    with house(short_dir) as home:
+        home.write(agents={"worker": {"provider": "rehearsal", "max_concurrent": 2}})
+        process = home.ready()
+        quick, slow = (home.add(name, script(HOLD, SUCCESS)) for name in ("Quick", "Slow"))
+        run = running(home, slow["id"])
+        running(home, quick["id"])
+        home.go(quick["id"])
+        home.finished(quick["id"])
+        done = home.run("stop", "--drain", "--timeout", "1", *then)
+        first, left, last = done.stdout.splitlines()
+        assert first == "After 1 s still at work: 1"
+        assert left.strip() == f"{run['id']}: agent worker in project app, task {slow['id']}"
+        assert process.wait(PATIENCE_SECONDS) == 0
+        lives = is_held(home.state / "run" / run["id"])
+        assert lives is ("kill" not in then)
+        assert last == (
+            "Stopped. 1 run keeps running; the next start takes it over."
+            if lives
+            else "Stopped. No agent is running."
+        )
+        home.ready()
+        running(home, slow["id"])
+        home.go(slow["id"])
+        assert home.finished(slow["id"])["status"] == "succeeded"
+        assert [one["outcome"] for one in home.runs(slow["id"])] == (
+            ["succeeded"] if lives else ["stopped", "succeeded"]
+        )
+
+
+@pytest.mark.parametrize(
+    "words", [("stop", "--kill", "--drain"), ("stop", "--then", "kill"), ("--until-done", "status")]
+)
 def test_what_contradicts_itself_is_refused(short_dir: Path, words: tuple[str, ...]):
     """One line, status 2, nothing done."""
     with house(short_dir) as home:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,28 @@ def test_signals_that_come_twice_end_it_once_and_hangup_ends_nothing(ships: Flee
     ships.check_once(number)
     ships.stop(process)
     assert "Traceback" not in ships.home.log.read_text(encoding="utf-8")[before:]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2])
+def test_a_signal_at_any_moment_of_its_end_cuts_nothing_short(ships: Fleet, number: signal.Signals):
+    """It is told again and again until it is gone; it still goes as it was told first."""
+    for _ in range(2):
+        before = _lives(ships)
+        process = ships.coordinate()
+        until("it asked the server", lambda n=before: _lives(ships) > n)
+        process.send_signal(signal.SIGTERM)
+        while process.poll() is None:
+            process.send_signal(number)
+            time.sleep(0.0005)
+        assert process.returncode == 0
+
+
+def _lives(ships: Fleet) -> int:
+    """How many lives of coordinators the server has seen."""
+    with sqlite3.connect(f"file:{ships.home.state / 'store.db'}?mode=ro", uri=True) as store:
+        ((count,),) = store.execute("SELECT count(*) FROM event WHERE action = 'coordinator.seen'")
+    store.close()
+    return int(count)
 
 
 def _drives(ships: Fleet) -> int:

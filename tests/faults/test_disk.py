@@ -11,8 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +19,21 @@ import pytest
 
 from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import open_journal
+from aiagent_coordinator.coordinator.supervisor import STAGE_ATTEMPTS
 from aiagent_coordinator.errors import OvertakenError
+from aiagent_coordinator.executors.inspection import is_held
 from aiagent_coordinator.pipeline.run import RunRecord
+from support.disk import fill, small_disk
 from support.fleet import fleet, notes, output_of
-from support.house import until
+from support.house import House, until
+from support.repo import git
+from support.storm import storm
 
 LONG = bool(os.environ.get("AIAGENT_LONG"))
 KILLS = 500 if LONG else 8
 FAKES = Path(__file__).parents[1] / "fakes"
+#: So often any other failure is tried within a minute and a half.
+TRIES = STAGE_ATTEMPTS + 1
 WRITER = FAKES / "journal_writer.py"
 NOW = "2026-01-01T00:00:00.000000Z"
 
@@ -165,30 +171,6 @@ def coordinators(file: Path) -> set[str]:
     return found
 
 
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Generator[Path]:
-    """A file system of its own."""
-    folder.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "none", str(folder)],
-        check=True,
-    )
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Take all the room there is."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 4096)
-        except OSError:
-            return
-
-
 @pytest.mark.needs("mount")
 def test_on_a_full_disk_ends_are_recorded_nothing_starts_and_status_says_why_until_there_is_room(
     short_dir: Path,
@@ -245,3 +227,31 @@ def test_on_a_full_disk_ends_are_recorded_nothing_starts_and_status_says_why_unt
             assert ships.ask("get_status")["degraded"] == []
             until("the log says so", lambda: notes(home, "daemon.recovered"))
             ships.stop(process)
+
+
+@pytest.mark.needs("mount")
+def test_work_that_is_done_while_the_disk_is_full_is_sealed_when_there_is_room(short_dir: Path):
+    """However long that takes: it costs no attempt and is not thrown away."""
+    with small_disk(short_dir / "d", 64) as disk:
+        (short_dir / "h").mkdir()
+        with storm(short_dir / "h", disk) as weather:
+            home = weather.home
+            task = weather.add("plain")
+            assert task is not None
+            run = home.running(task)
+            (home.state / "worktrees" / "app" / task / "done.txt").write_text("done\n")
+            weather.fill()
+            weather.open_gate(task, 0)
+            folder = home.state / "run" / run["id"]
+            until("its end is recorded", lambda: not is_held(folder))
+            until("it was tried often, and soon again", lambda: len(_failed(home)) > TRIES)
+            weather.free()
+            done = home.finished(task)
+            assert (done["status"], done["attempt"]) == ("succeeded", 1)
+            sealed = home.shown(run["id"])["commit"]
+            assert git(home.repo, "show", f"{sealed}:done.txt") == "done"
+            weather.go_home()
+
+
+def _failed(home: House) -> list[str]:
+    return [line["stage"] for line in home.logged("run.failed")]

@@ -111,6 +111,20 @@ def test_a_call_whose_answer_is_lost_takes_effect_once(short_dir: Path, tool: st
         once_each(home, run["id"])
 
 
+def test_an_answer_that_never_comes_over_a_line_that_stays_is_asked_for_again(short_dir: Path):
+    """The result was taken and nobody says so: after its deadline the call is made again, and counts once."""
+    with meddled(short_dir, {"tool": "report_run_result", "do": "silence"}) as home:
+        home.start("coordinate")
+        task = add(home)
+        until("the answer was kept back", lambda: used(home))
+        done = home.finished(task)
+        assert (done["status"], done["attempt"]) == ("succeeded", 1)
+        (run,) = home.runs(task)
+        token = home.state / "run" / run["id"] / "token"
+        until("the coordinator knows it is over", lambda: not token.exists(), 120)
+        once_each(home, run["id"])
+
+
 NONSENSE: dict[str, dict[str, Any]] = {
     "an unknown action": {
         "actions": [{"agent_id": "worker", "project_id": "app", "action": "fly"}]
@@ -219,6 +233,7 @@ def test_what_ends_while_the_server_is_away_is_reported_once_and_in_order(short_
         tasks = [home.add(f"Work {who}", "x", agent=who)["id"] for who in ("ann", "bob", "cem")]
         until("all run", lambda: sum(run["phase"] == "running" for run in home.runs()) == 3)
         runs = [run["id"] for run in home.runs()]
+        next_one = home.add("Next", "x", agent="ann")["id"]
         server.send_signal(signal.SIGKILL)
         server.wait()
         for task in tasks:
@@ -227,14 +242,18 @@ def test_what_ends_while_the_server_is_away_is_reported_once_and_in_order(short_
             (run,) = [each for each in runs if _task_of(home, each) == task]
             until("it has ended", lambda run=run: (home.state / "run" / run / "exit").exists())
         assert not home.up()
+        assert len(list((home.state / "run").iterdir())) == 3, "nothing is started meanwhile"
         home.ready("serve")
+        home.running(next_one)
+        home.go(next_one)
+        home.finished(next_one)
         ended = [home.finished(task) for task in tasks]
         assert [task["status"] for task in ended] == ["succeeded"] * 3
         for run in runs:
             once_each(home, run)
-        assert [run["id"] for run in home.runs()] == runs
+        assert [run["id"] for run in home.runs()][:-1] == runs
         exits = sorted(home.runs(), key=lambda run: run["ended_at"])
-        assert [run["task_id"] for run in exits] == tasks
+        assert [run["task_id"] for run in exits] == [*tasks, next_one]
 
 
 def _task_of(home: House, run_id: str) -> str:

@@ -436,7 +436,9 @@ def test_rows_follow_the_output_and_the_last_has_its_end(stage: Stage):
 
 
 @pytest.mark.needs("strace")
-@pytest.mark.parametrize("fault", [(), ("inotify_init1:error=EMFILE",)])
+@pytest.mark.parametrize(
+    "fault", [(), ("inotify_init1:error=EMFILE",), ("inotify_add_watch:error=ENOSPC",)]
+)
 def test_rows_of_a_busy_command_are_a_quarter_second_apart(stage: Stage, fault: tuple[str, ...]):
     wrapper = stage.strace(*fault) if fault else []
     actions = ["line:100", "sleep:0.01"] * 80

@@ -268,6 +268,40 @@ def test_an_agent_in_a_sandbox_lives_through_a_restart_of_the_server(sandbox: st
         assert git(home.repo, "show", f"{run['commit']}:a.txt") == "late"
 
 
+def put_in_the_way(folder: Path, what: str) -> None:
+    """Leave something where the socket's second name is to be."""
+    match what:
+        case "a file":
+            folder.write_text("not ours")
+        case "a link":
+            folder.symlink_to(folder.parent / "elsewhere")
+        case _:  # the name of an earlier server
+            folder.mkdir(mode=0o700)
+            (folder / "s").touch()
+
+
+@pytest.mark.needs("strace", "bwrap")
+@pytest.mark.parametrize("what", ["a file", "a link", "no second names"])
+def test_where_the_socket_can_have_no_second_name_work_goes_on_and_the_log_says_so(
+    what: str, short_dir: Path
+):
+    """Some file systems have no hard links: the one thing lost is a sandbox's way to the next server."""
+    with house(short_dir, sandbox="bwrap", sandbox_network="none") as home:
+        folder = home.socket.with_name(f"{home.socket.name}.d")
+        (short_dir / "elsewhere").mkdir()
+        (short_dir / "elsewhere" / "s").touch()
+        put_in_the_way(folder, what)
+        no_links = ("strace", "-D", "-f", "-o", "trace", "--inject=link,linkat:error=EPERM")
+        home.ready(under=no_links if what == "no second names" else ())
+        (told,) = home.logged("server.no_door")
+        assert told["level"] == "WARN"
+        assert told["error"]
+        assert not (folder.is_dir() and not folder.is_symlink() and (folder / "s").exists())
+        task = home.add("Work", script({"write": {"path": "a.txt", "text": "done\n"}}))
+        run = only_run(home, task)
+        assert git(home.repo, "show", f"{run['commit']}:a.txt") == "done"
+
+
 @pytest.mark.parametrize("sandbox", BOTH)
 def test_an_agent_in_a_sandbox_has_its_grace_when_it_is_stopped(sandbox: str, short_dir: Path):
     """What makes the sandbox stands between shim and CLI; TERM must not end it first."""

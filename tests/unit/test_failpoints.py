@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from aiagent_coordinator import failpoints
+from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.errors import ConfigError
 
 Switch = Callable[[str], None]
@@ -46,7 +47,29 @@ def test_a_place_can_be_narrowed_to_one_tool(active: Switch):
     failpoints.hit("tool.done", "report_completed")
 
 
-@pytest.mark.parametrize("text", ["nowhere:kill", "seal.committed:explode", "seal.committed", "x"])
+def test_a_jump_moves_the_wall_clock_alone(active: Switch):
+    day = 86400.0
+    clock = SystemClock()
+    before, steady = clock.now(), clock.monotonic()
+    active(f"loop.pass:1*jump({day})->1*jump(-{day})")
+    failpoints.hit("loop.pass")
+    assert (clock.now() - before).total_seconds() >= day
+    assert clock.monotonic() - steady < day
+    failpoints.hit("loop.pass")
+    assert (clock.now() - before).total_seconds() < day
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nowhere:kill",
+        "loop.pass:jump",
+        "loop.pass:kill(1)",
+        "seal.committed:explode",
+        "seal.committed",
+        "x",
+    ],
+)
 def test_what_is_not_known_is_refused(text: str):
     with pytest.raises(ConfigError, match=failpoints.VARIABLE):
         failpoints.parse(text)
