@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, Text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,9 +49,24 @@ class Instant(TypeDecorator[datetime]):
         return _EPOCH + value * _MICROSECOND
 
 
+class Document(TypeDecorator[Any]):
+    """A JSON value: `jsonb` where there is such a type. Read and written whole."""
+
+    impl = JSON
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column's type; PostgreSQL's part of the library is loaded for it alone."""
+        if dialect.name != "postgresql":
+            return dialect.type_descriptor(JSON(none_as_null=True))
+        from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415 - see above
+
+        return dialect.type_descriptor(JSONB(none_as_null=True))
+
+
 #: Ids sort by bytes everywhere, whatever the database's own collation is.
 ID = Text().with_variant(Text(collation="C"), "postgresql")
 #: A missing value is SQL NULL, never JSON null.
-DOCUMENT = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+DOCUMENT = Document(none_as_null=True)
 #: SQLite's own row number only under its exact name INTEGER.
 SEQUENCE = BigInteger().with_variant(Integer, "sqlite")
