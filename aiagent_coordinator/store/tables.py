@@ -45,6 +45,19 @@ def _one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
 
+def _index_some(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of the rows of which a condition holds."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), info={"where": where})
+
+
+def speak_postgresql() -> None:
+    """Give PostgreSQL the conditions of the indexes; its part of the library is loaded for that."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if "where" in index.info:
+                index.dialect_options["postgresql"]["where"] = text(index.info["where"])
+
+
 project = Table(
     "project",
     metadata,
@@ -130,12 +143,11 @@ task = Table(
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
     CheckConstraint("(wait_reason IS NOT NULL) = (status = 'waiting')", name="waits_for_something"),
-    Index(
+    _index_some(
         "ix_task_queue",
         "project_id",
         "agent_id",
-        sqlite_where=text("status = 'queued'"),
-        postgresql_where=text("status = 'queued'"),
+        where="status = 'queued'",
     ),
     Index("ix_task_parent_id", "parent_id"),
     Index("ix_task_created_at", "created_at", "id"),
@@ -210,29 +222,26 @@ run = Table(
     _one_of("verification", Verification),
     CheckConstraint("(outcome IS NOT NULL) = (phase = 'ended')", name="outcome_at_the_end"),
     CheckConstraint("purpose <> 'task' OR task_id IS NOT NULL", name="task_of_task_runs"),
-    Index(
+    _index_some(
         "uq_run_live_task",
         "task_id",
         unique=True,
-        sqlite_where=text("phase <> 'ended'"),
-        postgresql_where=text("phase <> 'ended'"),
+        where="phase <> 'ended'",
     ),
-    Index(
+    _index_some(
         "uq_run_live_slot",
         "agent_id",
         "project_id",
         "purpose",
         "slot",
         unique=True,
-        sqlite_where=text("phase <> 'ended'"),
-        postgresql_where=text("phase <> 'ended'"),
+        where="phase <> 'ended'",
     ),
-    Index(
+    _index_some(
         "uq_run_token_sha256",
         "token_sha256",
         unique=True,
-        sqlite_where=text("token_sha256 IS NOT NULL"),
-        postgresql_where=text("token_sha256 IS NOT NULL"),
+        where="token_sha256 IS NOT NULL",
     ),
     Index("ix_run_task_id", "task_id"),
     Index("ix_run_created_at", "created_at", "id"),
@@ -266,12 +275,11 @@ question = Table(
     Column("closed_reason", Text),
     CheckConstraint("(answer IS NOT NULL) = (answered_at IS NOT NULL)", name="answer_has_time"),
     # One question of a task at a time: its task waits for exactly one answer.
-    Index(
+    _index_some(
         "uq_question_open",
         "task_id",
         unique=True,
-        sqlite_where=text("answered_at IS NULL AND closed_at IS NULL"),
-        postgresql_where=text("answered_at IS NULL AND closed_at IS NULL"),
+        where="answered_at IS NULL AND closed_at IS NULL",
     ),
     Index("ix_question_task_id", "task_id", "asked_at"),
 )
