@@ -24,7 +24,8 @@ import anyio
 
 from aiagent_coordinator.executors.base import LaunchSpec
 from aiagent_coordinator.executors.inspection import inspect
-from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.executors.local import LocalExecutor
+from aiagent_coordinator.executors.programs import copy_programs
 
 PYTHON = os.path.realpath(sys.executable)
 COMMAND = ("/bin/sleep", "1000")

@@ -23,7 +23,8 @@ from pathlib import Path
 import anyio
 
 from aiagent_coordinator.executors.base import LaunchSpec
-from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.executors.local import LocalExecutor
+from aiagent_coordinator.executors.programs import copy_programs
 
 FAKE_CLI = Path(__file__).parents[1] / "tests" / "fakes" / "fake_cli.py"
 BEAT_SECONDS = 0.005

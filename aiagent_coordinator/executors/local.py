@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import importlib.util
-import json
-import marshal
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from aiagent_coordinator import wire
 from aiagent_coordinator.errors import SpawnError
-from aiagent_coordinator.executors import cgroup, inspection, leftovers, processes
-from aiagent_coordinator.executors.base import Caps, Hold, HoldState, LaunchSpec, Sample
+from aiagent_coordinator.executors import cgroup, inspection, leftovers, words
+from aiagent_coordinator.executors.base import Hold, HoldState, LaunchSpec, Sample
+from aiagent_coordinator.executors.programs import program_of, python
+from aiagent_coordinator.executors.spec_file import write_spec
 from aiagent_coordinator.executors.watch import Census
 from aiagent_coordinator.runs import ShimIdentity
 from aiagent_coordinator.wire import process
@@ -43,9 +40,6 @@ POLL_SECONDS = (0.002, 0.05)
 LOCK_POLL_SECONDS = 0.1
 #: Beside a pidfd the lock is looked at this often: a safety net, not a clock.
 SAFETY_NET_SECONDS = 30.0
-#: The backstop against fork bombs: so many times the processes a tree may have, and at least so many.
-BACKSTOP_TIMES = 4
-BACKSTOP_LEAST = 512
 #: What the system says when it has no process or no memory to give just now.
 PASSING = frozenset({errno.EAGAIN, errno.ENOMEM})
 #: Seconds between tries of a start that the system refuses so.
@@ -106,7 +100,7 @@ class LocalExecutor:
                     name = directory.name
                     raise SpawnError(f"the shim of {name} ended before its command started")
                 if gate < 0:
-                    gate = await self._in_thread(lambda: _open_gate(directory))
+                    gate = await self._in_thread(lambda: words.open_gate(directory))
                 if not await pause.sleep():
                     raise SpawnError(f"the shim of {directory.name} does not answer")
         finally:
@@ -117,7 +111,7 @@ class LocalExecutor:
         """Stop the tree; see `Executor.signal`."""
         pause = _Pause(TAKE_OVER_SECONDS)
         while True:
-            if await self._in_thread(lambda: _say(directory, how.encode())):
+            if await self._in_thread(lambda: words.say(directory, how.encode())):
                 return True
             # Nobody at the FIFO: over, or a shim that is about to listen.
             if not await self._in_thread(lambda: inspection.is_held(directory)):
@@ -129,8 +123,8 @@ class LocalExecutor:
         """Give a text to the command's standard input; see `Executor.answer`."""
 
         def put() -> bool:
-            _keep_answer(directory / "answers", name, text)
-            return _say(directory, b"A")
+            words.keep_answer(directory / "answers", name, text)
+            return words.say(directory, b"A")
 
         return await self._in_thread(put)
 
@@ -217,8 +211,8 @@ class LocalExecutor:
             if found.state is not HoldState.NEVER_STARTED:
                 return found  # another start got further while we took the lock
             os.pwrite(lock, b" " * (inspection.LOCK_BYTES - 1) + b"\n", 0)
-            _write_spec(directory, spec)
-            _make_fifo(directory / "ctl")
+            write_spec(directory, spec)
+            words.make_fifo(directory / "ctl")
             if spec.stdin == "answers":
                 (directory / "answers").mkdir(mode=0o700, exist_ok=True)
             pid = self._spawn(directory, spec, shim_file, lock)
@@ -234,7 +228,7 @@ class LocalExecutor:
 
     def _spawn(self, directory: Path, spec: LaunchSpec, shim_file: Path, lock: int) -> int:
         child = subprocess.Popen(
-            [_python(), "-I", "-S", _program(shim_file), os.fspath(directory), str(lock)],
+            [python(), "-I", "-S", program_of(shim_file), os.fspath(directory), str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -277,54 +271,6 @@ def _passes(error: SpawnError) -> bool:
     return isinstance(error.__cause__, OSError) and error.__cause__.errno in PASSING
 
 
-def copy_programs(run_dir: Path) -> None:
-    """Put what a run executes into its directory, so that an upgrade in place changes no run.
-
-    Writes `format`, `shim.py`, `bridge.py`, `confine.py` and the shim compiled. Idempotent; what is there stays.
-
-    Raises:
-        OSError: the directory cannot be written.
-    """
-    run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name, content in _programs().items():
-        target = run_dir / name
-        if not target.exists():
-            temporary = run_dir / f"{name}.tmp"
-            temporary.write_bytes(content)
-            temporary.chmod(0o600)
-            temporary.replace(target)
-
-
-@cache
-def _programs() -> dict[str, bytes]:
-    """The programs as they are when first asked for, whatever an upgrade writes later."""
-    folder = Path(wire.__file__).parent
-    shim = (folder / "shim.py").read_bytes()
-    header = importlib.util.MAGIC_NUMBER + bytes(12)
-    code = compile(shim, "shim.py", "exec", dont_inherit=True, optimize=2)
-    return {
-        "shim.py": shim,
-        # Compiling costs a shim a third of its start.
-        "shim.pyc": header + marshal.dumps(code),
-        "bridge.py": (folder / "bridge.py").read_bytes(),
-        "confine.py": (folder / "confine.py").read_bytes(),
-        "format": inspection.FORMAT + b"\n",
-    }
-
-
-def _program(shim_file: Path) -> str:
-    """The compiled shim beside the source if this Python made it, else the source."""
-    compiled = shim_file.with_suffix(".pyc")
-    magic = inspection.read_plain(compiled, len(importlib.util.MAGIC_NUMBER))
-    return os.fspath(compiled if magic == importlib.util.MAGIC_NUMBER else shim_file)
-
-
-@cache
-def _python() -> str:
-    """The interpreter itself: an environment that is moved or removed takes no shim with it."""
-    return os.path.realpath(sys.executable)
-
-
 def _is_taken(lock: int) -> bool:
     """Take the lock; False when a shim has it, or for a moment somebody who looks at it."""
     try:
@@ -334,116 +280,9 @@ def _is_taken(lock: int) -> bool:
     return True
 
 
-def _write_spec(directory: Path, spec: LaunchSpec) -> None:
-    """Write spec.json. Not made durable: after a power cut nothing of it runs anyway."""
-    server, group = spec.server, cgroup.make(directory, spec.caps)
-    text = json.dumps(
-        {
-            "format": 1,
-            "run_id": spec.run_id,
-            "argv": spec.argv,
-            "cwd": os.fspath(spec.cwd),
-            "stdin": spec.stdin,
-            "gate_seconds": spec.gate_seconds,
-            "grace_seconds": spec.grace_seconds,
-            "kill_leftovers": spec.kill_leftovers,
-            "cgroup": group and os.fspath(group),
-            "cgroup_late": not spec.caps.need_group,
-            "rlimits": _rlimits(spec.caps),
-            "server": server
-            and {
-                "socket": server.socket,
-                "ours": server.ours,
-                "hold_seconds": server.hold_seconds,
-            },
-        }
-    )
-    temporary = directory / "spec.json.tmp"
-    temporary.write_text(text + "\n", encoding="ascii")
-    temporary.chmod(0o600)
-    temporary.replace(directory / "spec.json")
-
-
-def _rlimits(caps: Caps) -> dict[str, int]:
-    """Limits that each process of the tree carries. Source: setrlimit(2)."""
-    limits: dict[str, int] = {}
-    if caps.open_files is not None:
-        limits["nofile"] = caps.open_files
-    if caps.processes is not None and not cgroup.counts("pids"):
-        # The kernel counts threads of all the user's programs here: far above what the tree may
-        # have, it only keeps a fork bomb from taking the machine before it is seen.
-        limits["nproc"] = processes.tasks_of_user() + max(
-            BACKSTOP_TIMES * caps.processes, BACKSTOP_LEAST
-        )
-    return limits
-
-
 def _escapes(directory: Path) -> bool:
     """Whether orphans of this command may live on although its shim saw it to its end."""
     return not sys.platform.startswith("linux") and inspection.kills_leftovers(directory)
-
-
-def _keep_answer(folder: Path, name: str, text: str) -> None:
-    """Write an answer whole under its name, unless it is there: the shim reads each name once."""
-    path = folder / name
-    if path.exists():
-        return
-    draft = folder / f".{name}.tmp"
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
-        file.write(f"{text}\n")
-    draft.rename(path)
-
-
-def _make_fifo(path: Path) -> None:
-    try:
-        os.mkfifo(path, 0o600)
-    except FileExistsError:
-        if not stat.S_ISFIFO(path.lstat().st_mode):
-            raise
-
-
-def _open_gate(directory: Path) -> int:
-    """Say go before the shim may be listening; -1 when there is no FIFO.
-
-    The word stays in the FIFO while somebody has it open: the caller closes it once the shim took it.
-    """
-    try:
-        fifo = os.open(directory / "ctl", os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
-        return -1
-    if not stat.S_ISFIFO(os.fstat(fifo).st_mode):
-        os.close(fifo)
-        return -1
-    try:
-        os.write(fifo, b"G")
-    except BlockingIOError:
-        pass  # full of words already; the shim will read them all
-    return fifo
-
-
-def _say(directory: Path, word: bytes) -> bool:
-    """Write a word to the shim; False when nobody has the FIFO open.
-
-    A shim that listens keeps the FIFO open itself, so a word once written is not lost by our closing.
-    """
-    try:
-        fifo = os.open(directory / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        if not stat.S_ISFIFO(os.fstat(fifo).st_mode):
-            return False
-        os.write(fifo, word)
-    except BlockingIOError:
-        return True  # full of words that nobody has read yet; one more says nothing new
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(fifo)
 
 
 def _open_process(shim: ShimIdentity | None) -> int | None:

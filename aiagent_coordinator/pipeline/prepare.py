@@ -24,7 +24,7 @@ from aiagent_coordinator.errors import (
     SpawnError,
     WorkspaceError,
 )
-from aiagent_coordinator.executors.local import copy_programs
+from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private

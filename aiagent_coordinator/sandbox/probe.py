@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiagent_coordinator.errors import SpawnError
-from aiagent_coordinator.executors.local import copy_programs
+from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.sandbox.grants import Places, grants_of
 from aiagent_coordinator.sandbox.plan import plan_of, wrapped
 from aiagent_coordinator.sandbox.policy import Choice, Kind, Network

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from aiagent_coordinator.executors.base import Executor, ExitRecord, Hold, HoldState, LaunchSpec
-from aiagent_coordinator.executors.local import copy_programs
+from aiagent_coordinator.executors.programs import copy_programs
 
 FAKE_CLI = Path(__file__).parents[1] / "fakes" / "fake_cli.py"
 SHAPES = ("child", "setsid", "daemon", "stealth", "hopper")

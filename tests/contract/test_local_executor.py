@@ -20,7 +20,8 @@ import pytest
 from aiagent_coordinator.errors import SpawnError
 from aiagent_coordinator.executors.base import Executor, Hold, HoldState
 from aiagent_coordinator.executors.inspection import inspect, is_held
-from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.executors.local import LocalExecutor
+from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.wire import process
 from tests.contract.executor_suite import *  # noqa: F403 - the suite's tests and fixtures
 from tests.contract.executor_suite import FAKE_CLI, Bench, eventually, finish, start

@@ -23,7 +23,8 @@ import pytest
 from aiagent_coordinator.executors import cgroup
 from aiagent_coordinator.executors.base import HoldState, LaunchSpec
 from aiagent_coordinator.executors.inspection import inspect
-from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.executors.local import LocalExecutor
+from aiagent_coordinator.executors.programs import copy_programs
 from support.house import HOLD, House, house, living, script, until
 
 FAKE_CLI = Path(__file__).parents[1] / "fakes" / "fake_cli.py"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiagent_coordinator.executors.local import copy_programs
+from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.sandbox.grants import Places, grants_of
 from aiagent_coordinator.sandbox.plan import plan_of
 from aiagent_coordinator.sandbox.policy import Choice, Kind, Network

@@ -13,7 +13,8 @@ import pytest
 
 from aiagent_coordinator.clock import Clock, ManualClock, SystemClock, iso
 from aiagent_coordinator.executors.base import LaunchSpec
-from aiagent_coordinator.executors.local import LocalExecutor, copy_programs
+from aiagent_coordinator.executors.local import LocalExecutor
+from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.context import Context, Control, RunLimits
 from aiagent_coordinator.pipeline.outcome import decide
