@@ -106,14 +106,16 @@ class Soak:
 
     def do(self, what: str, alive: str | None) -> None:
         """One thing of the weather."""
-        tasks = [one for one in self.storm.open_tasks() if one not in self.hanging]
+        tasks = self.storm.open_tasks()
+        hanging = self.hanging.intersection(tasks)
+        tasks = [one for one in tasks if one not in hanging]
         runs = self.storm.live_runs()
         other = [role for role in ("serve", "coordinate") if role != alive]
         match what:
             case "add" if len(tasks) < 12:
                 task = self.storm.add(self.chance.choice(sorted(AGENTS)))
                 # some never end by themselves: their time runs out
-                if task is not None and self.chance.random() < 0.1:
+                if task is not None and len(hanging) < 2 and self.chance.random() < 0.1:
                     self.hanging.add(task)
             case "let go" | "fail" if tasks:
                 self.storm.open_gate(self.chance.choice(tasks), 3 if what == "fail" else 0)
