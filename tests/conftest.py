@@ -48,7 +48,7 @@ def _missing(need: str) -> str | None:
     if need == "system-python":
         there = os.access("/usr/bin/python3", os.X_OK)
         return None if there else "needs a Python that every user can run"
-    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze"}:
+    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze", "openssl"}:
         return None if shutil.which(need) else f"needs {need}"
     message = f"unknown need {need!r}"
     raise ValueError(message)
