@@ -59,8 +59,8 @@ def test_the_daemon_serves_http_where_the_file_says(place: House) -> None:
     until("it is ready", lambda: get(f"http://127.0.0.1:{port}/readyz") == (200, {"status": "ok"}))
     assert place.logged("daemon.ready")[0]["http"] == f"127.0.0.1:{port}"
     key = (place.state / "operator.key").read_text().strip()
-    call = {"name": "list_projects", "arguments": {}}
-    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    call: dict[str, Any] = {"name": "list_projects", "arguments": {}}
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     headers["accept"] = "application/json"
     status, answer = get(
@@ -91,9 +91,11 @@ def test_other_machines_are_let_in_over_tls_with_a_token_alone(place: House) -> 
         assert missing in told
     chain, key = place.root / "cert.pem", place.root / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-        + ["-nodes", "-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=board"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-keyout", str(key), "-out", str(chain), "-days", "2"),
+            *("-subj", "/CN=board", "-addext", "subjectAltName=DNS:localhost"),
+        ],
         check=True,
         capture_output=True,
         timeout=60,

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: More callers than this at a time are not told apart: the one seen longest ago begins anew.
 MAX_CALLERS: Final = 4096
+#: How long and how much of the rest of a body that is too large is read for nothing.
+DRAIN_SECONDS: Final = 2.0
+DRAIN_BYTES: Final = 1024 * 1024
 #: Wrong tokens per second from one address.
 WRONG_TOKENS_PER_SECOND: Final = 5.0
 WRONG_TOKENS_BURST: Final = 20
@@ -145,26 +148,32 @@ class Guard:
 
     async def _body(self, headers: Mapping[str, str], receive: Receive, send: Send) -> bytes | None:
         """The whole body; None after an answer."""
-        limit = self._settings.limits.body_bytes
+        limits = self._settings.limits
         declared = headers.get("content-length", "0")
-        if declared.isdecimal() and len(declared) < 19 and int(declared) > limit:
-            await refuse(send, 413, "the body is too large", {"connection": "close"})
-            return None
+        is_too_large = declared.isdecimal() and int(declared[:19]) > limits.body_bytes
         parts: list[bytes] = []
         size = 0
-        with anyio.move_on_after(self._settings.limits.body_seconds):
-            while True:
+        with anyio.move_on_after(DRAIN_SECONDS if is_too_large else limits.body_seconds):
+            # what is too large is read a little further: who is cut off in the middle of sending
+            # never sees the answer
+            while size <= limits.body_bytes + DRAIN_BYTES:
                 message = await receive()
                 if message["type"] != "http.request":
                     return None
                 size += len(message.get("body", b""))
-                if size > limit:
-                    await refuse(send, 413, "the body is too large", {"connection": "close"})
-                    return None
-                parts.append(message.get("body", b""))
+                is_too_large = is_too_large or size > limits.body_bytes
+                if is_too_large:
+                    parts.clear()
+                else:
+                    parts.append(message.get("body", b""))
                 if not message.get("more_body", False):
-                    return b"".join(parts)
-        await refuse(send, 408, "the body did not arrive", {"connection": "close"})
+                    break
+            else:
+                is_too_large = True
+            if not is_too_large:
+                return b"".join(parts)
+        status, text = (413, "is too large") if is_too_large else (408, "did not arrive")
+        await refuse(send, status, f"the body {text}", {"connection": "close"})
         return None
 
 

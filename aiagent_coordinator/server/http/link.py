@@ -91,6 +91,8 @@ class _Bounded(H11Protocol):
         """Wait for the next request."""
         super().on_response_complete()
         self._forget_head()
+        if self.conn.trailing_data[0]:
+            self._watch_head()  # the head of the next one has begun
 
     def pause_writing(self) -> None:
         """The client takes nothing more for now."""

@@ -25,7 +25,8 @@ def bind_http(settings: HttpSettings) -> socket.socket:
     hint = "set http.listen to another address or port"
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sends small answers at once only where the protocol is named
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise ConfigError(f"{place} cannot be used: {error.strerror}", hint=hint) from error
     try:
