@@ -31,6 +31,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from pydantic import ValidationError
 
 from aiagent_coordinator.server.http.guard import refuse
+from aiagent_coordinator.server.http.replays import Replays
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -47,6 +48,8 @@ MAX_AGE_SECONDS = 30 * 24 * 3600.0
 #: Ended sessions that are remembered, so that nobody takes them up again in this life.
 MAX_ENDED = 10_000
 MAX_ID_CHARS = 4096
+#: How soon a client that lost a stream should come again.
+RETRY_MILLISECONDS = 1000
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,8 @@ class Sessions:
             session = facts and await self._begin(session_id, facts, send, is_known=True)
             if not session:
                 return
-        await session.transport.handle_request(scope, receive, send)
+        settled = _in_revision(scope, session.facts.revision)
+        await session.transport.handle_request(settled, receive, send)
         if scope["method"] == "DELETE" and session.transport.is_terminated:
             self._ended[session_id] = None
             if len(self._ended) > MAX_ENDED:
@@ -223,7 +227,12 @@ class Sessions:
         if len(self._open) >= self._max_sessions:
             await refuse(send, 503, "too many open sessions", {"retry-after": "30"})
             return None
-        transport = StreamableHTTPServerTransport(session_id, idle_timeout=self._idle_seconds)
+        transport = StreamableHTTPServerTransport(
+            session_id,
+            event_store=Replays(),
+            retry_interval=RETRY_MILLISECONDS,
+            idle_timeout=self._idle_seconds,
+        )
         session = self._open[session_id] = _Session(transport, facts)
         await self._tasks.start(self._live, session_id, session, is_known)
         return session
@@ -266,6 +275,13 @@ class Sessions:
         self._on_end(session_id)
         if not session.transport.is_terminated:
             await session.transport.terminate()
+
+
+def _in_revision(scope: Scope, revision: str) -> Scope:
+    """Let a request say the revision that its session's handshake settled, whatever it says."""
+    name = b"mcp-protocol-version"
+    headers = [(key, value) for key, value in scope["headers"] if key != name]
+    return {**scope, "headers": [*headers, (name, revision.encode("ascii"))]}
 
 
 def _remember(connection: Connection, facts: Facts) -> None:
