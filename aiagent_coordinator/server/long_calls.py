@@ -21,11 +21,11 @@ from mcp_types import (
     RequestParams,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from starlette.requests import Request
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
     from mcp.server.lowlevel import Server as SdkServer
+    from starlette.requests import Request
 
     Context = ServerRequestContext[Any, Any]
 
@@ -158,15 +158,13 @@ def knows_long_calls(ctx: Context) -> bool:
 
 def missing_extension() -> MCPError:
     """The refusal of what cannot be served without the extension."""
-    wanted = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+    wanted: Json = {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
     code = MISSING_REQUIRED_CLIENT_CAPABILITY
     return MCPError(code, f"the client did not declare {EXTENSION}", wanted)
 
 
 def _check_header(ctx: Context, call_id: str) -> None:
     """Over HTTP the id stands in a header too; the SDK compares that only for its own methods."""
-    if not isinstance(ctx.request, Request):
-        return
-    named = ctx.request.headers.getlist("mcp-name")
-    if named != [call_id]:
+    request: Request | None = ctx.request
+    if request is not None and request.headers.getlist("mcp-name") != [call_id]:
         raise MCPError(HEADER_MISMATCH, "the header Mcp-Name does not name the task of the body")

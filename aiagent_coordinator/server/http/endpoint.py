@@ -172,6 +172,8 @@ class Endpoint:
                 await self._sessions.serve(session_id, scope, receive, send)
             finally:
                 self._forget_unless_open(session_id)
+        elif scope["method"] != "POST":
+            await refuse(send, 405, "streams belong to sessions", {"allow": "POST"})
         elif frame.get("method") == "initialize":
             await self._open_session(frame, scope, receive, send)
         else:
