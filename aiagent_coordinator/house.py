@@ -44,7 +44,7 @@ def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
     with ExitStack() as stack:
         stack.enter_context(_locks(state, roles, socket_path))
         token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
-        masker = Masker((token, operator_key, *filter(None, passkeys(loaded).values())))
+        masker = Masker((token, operator_key, *_secrets(loaded)))
         house = House(loaded, state, socket_path, token, operator_key, masker)
         return house, stack.pop_all()
 
@@ -55,6 +55,14 @@ def passkeys(loaded: Loaded) -> dict[str, str | None]:
         agent_id: agent.passkey.get_secret_value() if agent.passkey else None
         for agent_id, agent in loaded.settings.agents.items()
     }
+
+
+def _secrets(loaded: Loaded) -> list[str]:
+    """Everything of the configuration that is shown nowhere."""
+    http = loaded.settings.http
+    tokens = (http.person_token, http.coordinator_token)
+    found = [token.get_secret_value() for token in tokens if token is not None]
+    return [*found, *filter(None, passkeys(loaded).values())]
 
 
 @contextmanager

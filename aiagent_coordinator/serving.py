@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
@@ -23,6 +24,9 @@ from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from aiagent_coordinator.server.http.settings import HttpSettings
     from aiagent_coordinator.store.engine import Store
 
 logger = logging.getLogger(__name__)
@@ -33,10 +37,16 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
     """Bind, open the store, serve; the pointer files stand while the socket answers."""
     from aiagent_coordinator.server.sockets import bind_socket, open_door
 
+    http = _http(house.loaded)
     if house.socket.parent == runtime_dir():
         make_private(house.socket.parent)
     listener = bind_socket(house.socket)
+    http_listener: socket.socket | None = None
     try:
+        if http is not None:
+            from aiagent_coordinator.server.http.listen import bind_http
+
+            http_listener = bind_http(http)
         try:
             open_door(house.socket)
         except (OSError, ConfigError) as error:
@@ -68,11 +78,12 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     lease_seconds=house.loaded.settings.lease.seconds,
                     takeover_grace_seconds=house.loaded.settings.lease.takeover_grace,
                     state=house.state,
+                    http=http,
                 ),
                 clock=SystemClock(),
             )
             async with anyio.create_task_group() as tasks:
-                await tasks.start(server.run, listener)
+                await tasks.start(server.run, listener, http_listener)
                 with _pointers(house):
                     log_event(
                         logger,
@@ -80,6 +91,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                         "daemon.ready",
                         "ready",
                         socket=str(house.socket),
+                        **_place_of(http_listener),
                         state_dir=str(house.state.root),
                         roles=sorted(roles),
                     )
@@ -87,6 +99,49 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                 tasks.cancel_scope.cancel()
     finally:
         listener.close()
+        if http_listener is not None:
+            http_listener.close()
+
+
+def _http(loaded: Loaded) -> HttpSettings | None:
+    """Where HTTP is served, as the server wants to be told; None for nowhere."""
+    said = loaded.settings.http
+    place = said.place()
+    if place is None:
+        return None
+    from aiagent_coordinator.server.http.settings import HttpLimits, HttpSettings
+
+    return HttpSettings(
+        host=place[0],
+        port=place[1],
+        hosts=said.hosts,
+        origins=said.origins,
+        certificate=said.certificate,
+        certificate_key=said.certificate_key,
+        trusted_proxies=said.trusted_proxies,
+        person_token=_shown(said.person_token),
+        coordinator_token=_shown(said.coordinator_token),
+        resource=said.resource,
+        authorization_servers=said.authorization_servers,
+        limits=HttpLimits(
+            body_bytes=said.max_body,
+            requests_per_second=said.requests_per_second,
+            burst=2 * said.requests_per_second,
+            connections=said.max_connections,
+        ),
+    )
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _place_of(listener: socket.socket | None) -> dict[str, str]:
+    """Where HTTP is served, for the log."""
+    if listener is None:
+        return {}
+    host, port = listener.getsockname()[:2]
+    return {"http": f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
 
 
 def _import_server() -> None:

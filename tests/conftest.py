@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 from aiagent_coordinator.executors import cgroup
+from support import npm
 from support.house import NOBODY
 
 # How long an example takes is no property of the code: two busy cores are slow.
@@ -48,7 +49,11 @@ def _missing(need: str) -> str | None:
     if need == "system-python":
         there = os.access("/usr/bin/python3", os.X_OK)
         return None if there else "needs a Python that every user can run"
-    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze"}:
+    if need == "npm":
+        reason = npm.missing()
+        is_final = reason is not None and npm.UNAVAILABLE.is_file()
+        return f"{NO_INSTALL} {npm.UNAVAILABLE.read_text().strip()}" if is_final else reason
+    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze", "openssl"}:
         return None if shutil.which(need) else f"needs {need}"
     message = f"unknown need {need!r}"
     raise ValueError(message)

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from aiagent_coordinator import paths
+from aiagent_coordinator.config import http
 from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.source import (
     KeyPath,
@@ -252,6 +253,9 @@ def _contradictions(
         found += [((section, name), _BAD_ID) for name in names if not CHOSEN_ID.match(name)]
     for agent_id in settings.unsandboxed_bypass():
         found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
+    has_token = settings.coordinator_token is not None
+    for key, reason in http.contradictions(settings.http, has_token=has_token):
+        found.append((("http", key), reason))
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found

@@ -23,6 +23,7 @@ from aiagent_coordinator.config.fields import (
     TimeZone,
     setting,
 )
+from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
 
@@ -388,6 +389,7 @@ class Settings(SandboxSettings):
         "Where the readable logs of runs are written; `logs` in the state directory without. `${VAR}` and "
         "`~` are expanded.",
     )
+    http: HttpSettings = setting(HttpSettings(), "See below.")
     coordinator_token: Secret | None = setting(
         None, "What a coordinator of another process shows the server. `${VAR}` is expanded."
     )

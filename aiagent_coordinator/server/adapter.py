@@ -15,6 +15,7 @@ from typing import Any, Self
 import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server as SdkServer
+from mcp.server.models import InitializationOptions
 from mcp.server.runner import serve_dual_era_loop
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
@@ -42,6 +43,7 @@ from pydantic import ValidationError
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.server.calls import Board, Call, Session
 from aiagent_coordinator.server.connection import INVALID_REQUEST, Connection, Frame
+from aiagent_coordinator.server.http.channel import HttpChannel
 from aiagent_coordinator.server.replies import (
     INSTRUCTIONS,
     NAME,
@@ -78,13 +80,27 @@ class Adapter:
             experimental_capabilities=capability(version)
         )
 
-    async def serve(self, session: Session, first: Frame) -> None:
+    @property
+    def sdk(self) -> SdkServer[Any]:
+        """What answers; for other ways to it than a socket."""
+        return self._sdk
+
+    @property
+    def options(self) -> InitializationOptions:
+        """What it says of itself in a handshake."""
+        return self._options
+
+    def enter(self, session: Session) -> None:
+        """From here on, in this task and what it starts, requests are this session's."""
+        self._session.set(session)
+
+    async def serve(self, connection: Connection, session: Session, first: Frame) -> None:
         """Serve one connection to its end, from its first frame on."""
         self._session.set(session)
         await serve_dual_era_loop(
             self._sdk,
-            _Reader(session.connection, first),
-            _Writer(session.connection),
+            _Reader(connection, first),
+            _Writer(connection),
             lifespan_state={},
             init_options=self._options,
         )
@@ -102,7 +118,13 @@ class Adapter:
         )
 
     async def _call_tool(self, ctx: _Context, params: CallToolRequestParams) -> CallToolResult:
-        call = Call(self._session.get(), params.name, params.arguments or {}, ctx.request_id)
+        call = Call(
+            self._session.get(),
+            params.name,
+            params.arguments or {},
+            ctx.request_id,
+            ctx.session.report_progress if ctx.meta and ctx.meta.get("progressToken") else None,
+        )
         try:
             reply = await reply_to(self._board, call)
         except RpcError as error:
@@ -114,9 +136,13 @@ class Adapter:
         )
 
     async def _subscribe(self, ctx: _Context, params: SubscribeRequestParams) -> EmptyResult:
-        del ctx
+        session = self._session.get()
+        if isinstance(session.channel, HttpChannel):
+            if not session.channel.is_lasting:
+                raise MCPError(INVALID_REQUEST, "without a session nothing can be pushed")
+            session.channel.push = ctx.session.send_resource_updated
         try:
-            await self._board.subscribe(self._session.get(), str(params.uri))
+            await self._board.subscribe(session, str(params.uri))
         except CoordinatorError as error:
             raise _sdk_error(loud(error)) from error
         return EmptyResult()

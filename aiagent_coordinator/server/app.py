@@ -20,13 +20,14 @@ from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.server.auth import Authenticator, Caller, LiveRuns
 from aiagent_coordinator.server.boards import Boards, Terms
-from aiagent_coordinator.server.calls import Session
 from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.herald import Herald
+from aiagent_coordinator.server.http.settings import HttpSettings
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.protocols import Protocols
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
+from aiagent_coordinator.server.web import Parts, Web
 from aiagent_coordinator.store import questions
 from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.tasks import lock_task
@@ -77,6 +78,8 @@ class ServerSettings:
     unsandboxed: bool = False
     #: None: what the limit of open files allows.
     max_connections: int | None = None
+    #: Where and to whom the same is served over HTTP; None: nowhere.
+    http: HttpSettings | None = None
 
 
 class Server:
@@ -108,6 +111,12 @@ class Server:
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
         self._protocols = Protocols(self._boards, settings.version)
         self._herald = Herald(store, live_runs, snapshot, self._live, clock)
+        self._web = Web(
+            Parts(store, self._auth, live_runs, self._live, self._protocols, clock),
+            settings.http,
+            secret=settings.operator_key,
+            version=settings.version,
+        )
         self._connections: dict[Connection, Caller] = {}
         self._bridges: dict[tuple[str, str], Connection] = {}
         self._max_connections = settings.max_connections or _room_for_connections()
@@ -117,7 +126,11 @@ class Server:
         store.on_commit(self._protocols.notice)
 
     async def run(
-        self, sock: socket.socket, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+        self,
+        sock: socket.socket,
+        http_sock: socket.socket | None = None,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled.
 
@@ -127,12 +140,13 @@ class Server:
 
         Args:
             sock: A listening, non-blocking Unix socket; closed at the end.
+            http_sock: A listening TCP socket for HTTP, as the settings say; closed at the end.
             task_status: Told when connections are accepted.
         """
         listener = await SocketListener.from_socket(sock)
         async with listener, anyio.create_task_group() as outer:
             try:
-                await outer.start(self._serve, listener)
+                await outer.start(self._serve, listener, http_sock)
                 task_status.started()
                 await anyio.sleep_forever()
             finally:
@@ -141,7 +155,11 @@ class Server:
                 self._scope.cancel()
 
     async def _serve(
-        self, listener: SocketListener, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+        self,
+        listener: SocketListener,
+        http_sock: socket.socket | None,
+        *,
+        task_status: TaskStatus[None] = TASK_STATUS_IGNORED,
     ) -> None:
         # Shielded: connections end in the order of `_stop`, not all at once with their calls.
         with self._scope:
@@ -151,6 +169,8 @@ class Server:
                 tasks.start_soon(self._sweep)
                 tasks.start_soon(self._expire_questions)
                 tasks.start_soon(self._protocols.prefetch)
+                if http_sock is not None:
+                    tasks.start_soon(self._web.run, http_sock)
                 task_status.started()
                 await self._accept(listener, tasks)
 
@@ -225,7 +245,7 @@ class Server:
         self._connections[connection] = caller
         try:
             await self._auth.place(caller)
-            await self._protocols.serve(Session(connection, caller))
+            await self._protocols.serve(connection, caller)
         finally:
             del self._connections[connection]
             self._live.forget(connection)
@@ -274,6 +294,7 @@ class Server:
 
     async def _stop(self, listener: SocketListener) -> None:
         await listener.aclose()
+        self._web.refuse_more()
         self._herald.end()
         for connection in self._connections:
             connection.stop()
@@ -281,12 +302,14 @@ class Server:
         with anyio.move_on_after(STOP_SECONDS):
             for connection in list(self._connections):
                 await connection.until_quiet()
+            await self._web.until_quiet()
         ending = list(self._connections)
         for connection in ending:
             connection.hang_up()
         with anyio.move_on_after(CLOSE_SECONDS):
             for connection in ending:
                 await connection.done.wait()
+        await self._web.stop()
 
 
 def _expire(unit: Unit, question: Question) -> None:

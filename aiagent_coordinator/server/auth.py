@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -91,6 +92,11 @@ class Caller:
     #: Why what was presented does not count; raised at every call.
     refusal: UnauthorizedError | ForbiddenError | None = None
 
+    @classmethod
+    def stranger(cls) -> Caller:
+        """Somebody of whom nothing is known but that they are let in."""
+        return cls(Peer(0, os.geteuid()))
+
 
 class LiveRuns:
     """The runs that are not over, as the store knows them; read again after events about runs."""
@@ -145,7 +151,7 @@ class Authenticator:
         if not shims or caller.peer.pid == 0:
             return
         try:
-            caller.cap = await to_thread.run_sync(_place, caller.peer.pid, shims)
+            caller.cap = await to_thread.run_sync(run_above, caller.peer.pid, shims)
         except ProcessLookupError:
             caller.is_lost = True
 
@@ -218,6 +224,39 @@ class Authenticator:
                 hint="start this agent through the coordinator, which gives it its own bridge",
             )
         return caller.identity
+
+    async def bear(
+        self, caller: Caller, token: str, keys: Mapping[Role, str], *, is_remote: bool
+    ) -> None:
+        """Take a bearer token: a run's, the coordinator's, the person's here, or one of `keys`.
+
+        Args:
+            caller: Who shows it; gets its identity.
+            token: As shown.
+            keys: Further tokens of persons and coordinators.
+            is_remote: From another machine the operator key counts for nothing.
+
+        Raises:
+            UnauthorizedError: the token is none of these.
+            ForbiddenError: a run's process shows what is not its run's.
+        """
+        known = [(self._coordinator, COORDINATOR)]
+        known += [] if is_remote else [(self._operator, PERSON)]
+        known += [(_digest(key), Identity(role)) for role, key in keys.items()]
+        # all are compared: how long it takes says nothing
+        found = [identity for digest, identity in known if _matches(token, digest)]
+        if found:
+            _refuse_from_inside(caller)
+            caller.identity = found[0]
+            return
+        run = await self._run_by(token)
+        if run is None:
+            raise LoudRefusalError("the token is wrong, or its run is over")
+        if caller.cap not in (None, run.id):
+            raise ForbiddenError("this connection comes from inside another run")
+        caller.identity = _identity_of(run)
+        if run.hello_at is None:
+            await self._store.write(lambda unit: run_store.mark_hello(unit, run.id))
 
     async def _greet_run(self, caller: Caller, params: Mapping[str, Any]) -> None:
         run_id, nonce = params["run"], params.get("nonce")
@@ -318,7 +357,7 @@ def _identity_of(run: Run) -> Identity:
     return Identity(Role.AGENT, run.id, run.task_id, run.agent_id, run.project_id)
 
 
-def _place(pid: int, shims: Mapping[int, tuple[ShimIdentity, str]]) -> str | None:
+def run_above(pid: int, shims: Mapping[int, tuple[ShimIdentity, str]]) -> str | None:
     """Walk up from a process to a shim; None when none is above it. Blocks for microseconds.
 
     Raises:

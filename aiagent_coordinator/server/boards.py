@@ -150,11 +150,11 @@ class Boards:
             raise ForbiddenError("agents are not told of the board's changes")
         if uri != ACTIONS_URI and not uri.startswith(runs_uri("")):
             raise NotFoundError(f"there is no resource {uri[:200]}")
-        self._live.subscribe(session.connection, uri)
+        self._live.subscribe(session.channel, uri)
 
     def unsubscribe(self, session: Session, uri: str) -> None:
         """Tell it no more."""
-        self._live.unsubscribe(session.connection, uri)
+        self._live.unsubscribe(session.channel, uri)
 
     async def as_agent(self, context: Context, work: Callable[[Unit, Run], Json]) -> Json:
         """Do what an agent asks in one transaction with its answer.

@@ -6,13 +6,13 @@ protocol. This is all they share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.server.auth import Caller
-from aiagent_coordinator.server.connection import Connection, RequestId
+from aiagent_coordinator.server.connection import RequestId
 
 Json = dict[str, Any]
 
@@ -30,11 +30,31 @@ class ToolInfo:
     input_schema: Json
 
 
+class Channel(Protocol):
+    """How a caller is reached beside the answers to its calls."""
+
+    def settle(self, request_id: RequestId) -> None:
+        """A request will never have an answer: nobody waits for it at the end of the server."""
+        ...
+
+    async def updated(self, uri: str) -> None:
+        """Say that a resource changed.
+
+        Raises:
+            anyio.ClosedResourceError, anyio.BrokenResourceError: nobody hears it any more.
+        """
+        ...
+
+
+#: Told how far a call is: what is done, of how much if that is known, and in words.
+Progress = Callable[[float, float | None, str], Awaitable[None]]
+
+
 @dataclass(frozen=True)
 class Session:
-    """One connection and who is behind it."""
+    """One client and who is behind it."""
 
-    connection: Connection
+    channel: Channel
     caller: Caller
 
 
@@ -46,6 +66,8 @@ class Call:
     name: str
     arguments: Mapping[str, Any]
     request_id: RequestId | None
+    #: None when the client did not ask to be told.
+    progress: Progress | None = None
 
 
 class Board(Protocol):

@@ -115,6 +115,16 @@ class Connection:
             if answers is not None:
                 self.settle(answers)
 
+    async def updated(self, uri: str) -> None:
+        """Say that a resource changed.
+
+        Raises:
+            anyio.ClosedResourceError, anyio.BrokenResourceError: nobody hears it any more.
+        """
+        params = {"uri": uri}
+        method = "notifications/resources/updated"
+        await self.send(encode({"jsonrpc": "2.0", "method": method, "params": params}))
+
     async def send_error(self, request_id: RequestId | None, code: int, message: str) -> None:
         """Answer a request with a JSON-RPC error."""
         if request_id is not None:

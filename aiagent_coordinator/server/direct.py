@@ -15,7 +15,12 @@ from anyio.abc import TaskGroup
 
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.server.calls import Board, Call, Session
-from aiagent_coordinator.server.connection import METHOD_NOT_FOUND, Frame, RequestId
+from aiagent_coordinator.server.connection import (
+    METHOD_NOT_FOUND,
+    Connection,
+    Frame,
+    RequestId,
+)
 from aiagent_coordinator.server.replies import (
     INSTRUCTIONS,
     INTERNAL_ERROR,
@@ -64,17 +69,18 @@ class Direct:
             "instructions": INSTRUCTIONS,
         }
 
-    async def serve(self, session: Session, first: Frame) -> None:
+    async def serve(self, connection: Connection, session: Session, first: Frame) -> None:
         """Serve one connection to its end, from its first frame on."""
-        await _Conversation(self._board, self._about, session).run(first)
+        await _Conversation(self._board, self._about, connection, session).run(first)
 
 
 class _Conversation:
     """One connection: what is being answered on it."""
 
-    def __init__(self, board: Board, about: Json, session: Session) -> None:
+    def __init__(self, board: Board, about: Json, connection: Connection, session: Session) -> None:
         self._board = board
         self._about = about
+        self._connection = connection
         self._session = session
         self._scopes: dict[RequestId, anyio.CancelScope] = {}
 
@@ -83,7 +89,7 @@ class _Conversation:
         async with anyio.create_task_group() as tasks:
             while frame is not None:
                 self._take(tasks, frame)
-                frame = await self._session.connection.next_frame()
+                frame = await self._connection.next_frame()
             tasks.cancel_scope.cancel()
 
     def _take(self, tasks: TaskGroup, frame: Frame) -> None:
@@ -126,7 +132,7 @@ class _Conversation:
             return {"error": {"code": INTERNAL_ERROR, "message": "internal error"}}
 
     async def _send(self, request_id: RequestId, body: Json) -> None:
-        connection = self._session.connection
+        connection = self._connection
         data = encode(body)
         if len(data) > MAX_FRAME_BYTES:
             await connection.send_error(request_id, INTERNAL_ERROR, "the answer is too large")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aiagent_coordinator.server.connection import Connection
-from aiagent_coordinator.wire.framing import encode
+from aiagent_coordinator.server.calls import Channel
 
 if TYPE_CHECKING:
     from anyio.abc import TaskGroup
@@ -35,45 +34,40 @@ class Live:
 
     def __init__(self) -> None:
         self._tasks: TaskGroup | None = None
-        self._subscribers: dict[Connection, _Subscriber] = {}
+        self._subscribers: dict[Channel, _Subscriber] = {}
 
     def begin(self, tasks: TaskGroup) -> None:
         """Push from this task group from now on; it outlives every subscriber."""
         self._tasks = tasks
 
-    def subscribe(self, connection: Connection, uri: str) -> None:
+    def subscribe(self, channel: Channel, uri: str) -> None:
         """Push to this connection from now on. Twice is once."""
-        self._subscribers.setdefault(connection, _Subscriber()).uris.add(uri)
+        self._subscribers.setdefault(channel, _Subscriber()).uris.add(uri)
 
-    def unsubscribe(self, connection: Connection, uri: str) -> None:
+    def unsubscribe(self, channel: Channel, uri: str) -> None:
         """Push this resource no more."""
-        if connection in self._subscribers:
-            self._subscribers[connection].uris.discard(uri)
+        if channel in self._subscribers:
+            self._subscribers[channel].uris.discard(uri)
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, channel: Channel) -> None:
         """The connection is gone."""
-        self._subscribers.pop(connection, None)
+        self._subscribers.pop(channel, None)
 
     def publish(self, uris: Iterable[str]) -> None:
         """Say that these resources changed. Returns at once; a slow reader delays only itself."""
         changed = set(uris)
-        for connection, subscriber in self._subscribers.items():
+        for channel, subscriber in self._subscribers.items():
             subscriber.due |= changed & subscriber.uris
             if self._tasks and subscriber.due and not subscriber.is_sending:
                 subscriber.is_sending = True
-                self._tasks.start_soon(self._push, connection, subscriber)
+                self._tasks.start_soon(self._push, channel, subscriber)
 
-    async def _push(self, connection: Connection, subscriber: _Subscriber) -> None:
+    async def _push(self, channel: Channel, subscriber: _Subscriber) -> None:
         """Send what is due, the first at once, until nothing came during the last wait."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             while subscriber.due:
                 due, subscriber.due = subscriber.due, set()
                 for uri in sorted(due):
-                    await connection.send(_updated(uri))
+                    await channel.updated(uri)
                 await anyio.sleep(COALESCE_SECONDS)
         subscriber.is_sending = False
-
-
-def _updated(uri: str) -> bytes:
-    method = "notifications/resources/updated"
-    return encode({"jsonrpc": "2.0", "method": method, "params": {"uri": uri}})

@@ -9,7 +9,9 @@ import anyio
 from anyio import to_thread
 
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.server.auth import Caller
 from aiagent_coordinator.server.calls import Board, Session
+from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.direct import Direct, is_ours
 
 if TYPE_CHECKING:
@@ -27,16 +29,17 @@ class Protocols:
         self._import = anyio.Lock()
         self._first_claim = anyio.Event()
 
-    async def serve(self, session: Session) -> None:
+    async def serve(self, connection: Connection, caller: Caller) -> None:
         """Serve one connection to its end."""
-        first = await session.connection.next_frame()
+        first = await connection.next_frame()
         if first is None:
             return
         # a run's bridge passes on what another program says, whatever that claims to be
-        if session.caller.nonce is None and is_ours(first):
-            await self._direct.serve(session, first)
+        session = Session(connection, caller)
+        if caller.nonce is None and is_ours(first):
+            await self._direct.serve(connection, session, first)
         else:
-            await (await self._sdk()).serve(session, first)
+            await (await self.sdk()).serve(connection, session, first)
 
     def notice(self, events: Sequence[Event]) -> None:
         """See that a run was claimed: its agent is about to connect."""
@@ -46,9 +49,10 @@ class Protocols:
     async def prefetch(self) -> None:
         """Import the SDK while the first run is made ready."""
         await self._first_claim.wait()
-        await self._sdk()
+        await self.sdk()
 
-    async def _sdk(self) -> Adapter:
+    async def sdk(self) -> Adapter:
+        """The one adapter; imports the SDK at the first call."""
         async with self._import:
             if self._adapter is None:
                 adapter_type = await to_thread.run_sync(_load_adapter)

@@ -76,7 +76,7 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
     request_id = context.call.request_id
     if board.bells.is_closing and request_id is not None:
         # Without an answer the bridge sends this again to the next server; nobody waits for us here.
-        context.call.session.connection.settle(request_id)
+        context.call.session.channel.settle(request_id)
         await anyio.sleep_forever()
 
     def finish(unit: Unit, run: Run) -> Json:

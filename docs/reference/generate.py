@@ -84,6 +84,7 @@ def settings() -> str:
         ("`limits`, `agents.<id>.limits`, `projects[].limits`", models.LimitSettings),
         ("`retry`", models.RetrySettings),
         ("`ask`", models.AskSettings),
+        ("`http`", models.HttpSettings),
         ("`agents.<id>`", models.AgentSettings),
         ("`projects[]`", models.ProjectSettings),
         ("`ai_providers.<name>`", models.ProviderSettings),

@@ -26,6 +26,10 @@ MISTAKES = {
     "agents: {a: {provider: rehersal}}\n": "coordinator.yaml:1: agents.a.provider: there is no provider 'rehersal' (did you mean rehearsal?)",
     "log_level: loud\n": "coordinator.yaml:1: log_level: expected 'debug', 'info', 'warn' or 'error', got the text 'loud'",
     "state_dir: ${NOT_SET_ANYWHERE}/x\n": "coordinator.yaml:1: state_dir: the environment variable NOT_SET_ANYWHERE is not set",
+    "http: {listen: '0.0.0.0'}\n": "coordinator.yaml:1: http.listen: expected HOST:PORT, an IPv6 address in brackets",
+    "http: {listen: '127.0.0.1:99999'}\n": "coordinator.yaml:1: http.listen: the port is a number from 0 to 65535",
+    "http: {person_token: hunter2}\n": "coordinator.yaml:1: http.person_token: must have at least 16 characters",
+    "http: {trusted_proxies: [nginx]}\n": "coordinator.yaml:1: http.trusted_proxies: 'nginx' is no IP address",
     "a: [" + "[" * 80 + "]" * 80 + "]\n": "coordinator.yaml:1: is nested deeper than 64 levels",
 }  # fmt: skip
 

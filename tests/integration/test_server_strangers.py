@@ -354,7 +354,7 @@ def test_the_sdk_is_imported_only_when_the_server_runs() -> None:
     """The socket holds connections while the SDK loads, so nothing else may load it earlier."""
     code = (
         "import sys, aiagent_coordinator.server.app; "
-        "print([name for name in ('mcp', 'mcp_types', 'starlette') if name in sys.modules])"
+        "print([name for name in ('mcp', 'mcp_types', 'starlette', 'uvicorn') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True

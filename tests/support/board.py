@@ -19,6 +19,8 @@ from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Purpose, Run, ShimIdentity
 from aiagent_coordinator.server.app import Server, ServerSettings
+from aiagent_coordinator.server.http.listen import bind_http
+from aiagent_coordinator.server.http.settings import HttpSettings
 from aiagent_coordinator.server.sockets import bind_socket
 from aiagent_coordinator.store import claims, events, projects, reports, requests
 from aiagent_coordinator.store import runs as run_store
@@ -55,6 +57,8 @@ class Board:
         self.operator_key = secrets.token_hex(16)
         self.coordinator_key = secrets.token_hex(16)
         self.coordinator_id = ids.new_id("crd")
+        #: Where it serves HTTP, in its present life.
+        self.port = 0
 
     @property
     def person(self) -> dict[str, object]:
@@ -131,15 +135,20 @@ async def serving(folder: Path, **settings: Any) -> AsyncGenerator[Board]:
 
 
 @asynccontextmanager
-async def hosting(board: Board, **settings: Any) -> AsyncGenerator[Server]:
+async def hosting(
+    board: Board, http: HttpSettings | None = None, **settings: Any
+) -> AsyncGenerator[Server]:
     """One life of the server; the store goes on without it."""
     server = Server(
         board.store,
-        ServerSettings(board.operator_key, board.coordinator_key, **settings),
+        ServerSettings(board.operator_key, board.coordinator_key, http=http, **settings),
         SystemClock(),
     )
+    http_sock = bind_http(http) if http is not None else None
+    if http_sock is not None:
+        board.port = http_sock.getsockname()[1]
     async with anyio.create_task_group() as tasks:
-        await tasks.start(server.run, bind_socket(board.path))
+        await tasks.start(server.run, bind_socket(board.path), http_sock)
         yield server
         tasks.cancel_scope.cancel()
 

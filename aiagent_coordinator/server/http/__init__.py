@@ -1,0 +1,1 @@
+"""The same board over HTTP. Only loaded when the settings name a place to listen."""
