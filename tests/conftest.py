@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from aiagent_coordinator.executors import cgroup
 from support.house import NOBODY
+from support.runners import runner
 
 # How long an example takes is no property of the code: two busy cores are slow.
 settings.register_profile("tests", deadline=None)
@@ -45,6 +46,9 @@ def _missing(need: str) -> str | None:
         # landlock_create_ruleset that asks for the version alone
         version = ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
         return None if version >= 4 else "needs a kernel with Landlock"
+    if need.startswith("runner-"):
+        there = runner(need.removeprefix("runner-"))
+        return None if there else f"needs aiagent-{need} from a package index"
     if need == "system-python":
         there = os.access("/usr/bin/python3", os.X_OK)
         return None if there else "needs a Python that every user can run"

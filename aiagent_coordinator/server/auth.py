@@ -23,7 +23,7 @@ from aiagent_coordinator.errors import ForbiddenError, UnauthorizedError
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Run, RunPhase, ShimIdentity
 from aiagent_coordinator.server.sockets import Peer
-from aiagent_coordinator.store import passkeys
+from aiagent_coordinator.store import passkeys, sessions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.telemetry import log_event
@@ -185,6 +185,8 @@ class Authenticator:
         if caller.refusal is not None:
             raise caller.refusal
         identity = None if caller.is_logged_out else caller.identity
+        if "session_token" in arguments:
+            return await self._agent_of(caller, identity, arguments["session_token"])
         if identity is not None and identity.run_id is not None:
             await self._live_run(identity.run_id)
         return identity
@@ -218,6 +220,31 @@ class Authenticator:
                 hint="start this agent through the coordinator, which gives it its own bridge",
             )
         return caller.identity
+
+    @property
+    def live(self) -> LiveRuns:
+        """The runs that are not over."""
+        return self._live
+
+    async def _agent_of(
+        self, caller: Caller, identity: Identity | None, token: object
+    ) -> Identity | None:
+        """The agent whose session is shown. Who is known already needs none, and gets no other."""
+        run = None
+        if isinstance(token, str) and 0 < len(token) <= MAX_KEY_CHARS:
+            run = await self._store.read(lambda unit: sessions.run_of_session(unit, token))
+        if run is None or not has_agent(run):
+            if identity is None:
+                raise UnauthorizedError(
+                    "Invalid session_token. Please re-authenticate.", hint="call authenticate"
+                )
+            return identity
+        known = identity.run_id if identity is not None else caller.cap
+        if known not in (None, run.id) or (identity is not None and identity.run_id is None):
+            raise ForbiddenError("this session belongs to another run")
+        if caller.is_lost:
+            _refuse_from_inside(caller)
+        return _identity_of(run)
 
     async def _greet_run(self, caller: Caller, params: Mapping[str, Any]) -> None:
         run_id, nonce = params["run"], params.get("nonce")
