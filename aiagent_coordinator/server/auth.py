@@ -26,6 +26,7 @@ from aiagent_coordinator.server.sockets import Peer
 from aiagent_coordinator.store import passkeys, sessions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.legacy import is_legacy
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import process
 
@@ -280,6 +281,9 @@ class Authenticator:
             and project_id in (None, run.project_id)
             and caller.cap in (None, run.id)
         ]
+        if len(runs) > 1:
+            # whoever is driven by a coordinator of ours has its bridge, and needs no passkey
+            runs = [run for run in runs if is_legacy(run)]
         if len(runs) != 1:
             what = "no run of this agent is live" if not runs else "several runs of it are live"
             raise UnauthorizedError(

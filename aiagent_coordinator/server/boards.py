@@ -235,7 +235,9 @@ class Boards:
                 )
 
     def _note_coordinator(self, call: Call, identity: Identity) -> None:
-        named = call.arguments.get("coordinator_id")
+        # one of another make does not say who it is
+        unnamed = legacy.HOLDER.rstrip(":") if call.name == "get_agent_action" else None
+        named = call.arguments.get("coordinator_id", unnamed)
         if identity.role is not Role.COORDINATOR or not isinstance(named, str):
             return
         if named in self.coordinators or len(self.coordinators) < MAX_COORDINATORS:
