@@ -44,7 +44,8 @@ def enter(loaded: Loaded, roles: frozenset[str]) -> tuple[House, ExitStack]:
     with ExitStack() as stack:
         stack.enter_context(_locks(state, roles, socket_path))
         token, operator_key = _coordinator_token(loaded, state), _key(state.operator_key)
-        masker = Masker((token, operator_key, *filter(None, passkeys(loaded).values())))
+        shown = loaded.runner.passkeys.values() if loaded.runner else ()
+        masker = Masker((token, operator_key, *filter(None, passkeys(loaded).values()), *shown))
         house = House(loaded, state, socket_path, token, operator_key, masker)
         return house, stack.pop_all()
 
