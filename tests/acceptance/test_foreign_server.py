@@ -151,7 +151,7 @@ def test_a_stop_is_heard_obeyed_and_told(short_dir: Path):
         )
         place.write("w1")
         place.home.start("--coordinator")
-        until("it works", (place.folder("prj") / "answers.jsonl").exists)
+        until("it works", (place.folder("prj") / "settled").exists)
         place.board(
             projects=[place.project("prj", "w1")], actions={"w1/prj": [START, stop]}, passkeys=KEYS
         )
@@ -232,7 +232,7 @@ def test_a_chat_and_a_task_of_one_pair_run_side_by_side(short_dir: Path):
         place.board(projects=projects, actions={"w1/prj": [START]}, passkeys=KEYS)
         place.write("w1")
         place.home.start("--coordinator")
-        until("it works", (place.folder("prj") / "answers.jsonl").exists)
+        until("it works", (place.folder("prj") / "settled").exists)
         (place.folder("prj") / "behave").write_text("ok")
         place.board(projects=projects, actions={"w1/prj": [START, chat]}, passkeys=KEYS)
         ended(place)
@@ -253,7 +253,7 @@ def test_the_server_may_go_away_and_come_back(short_dir: Path):
         place.home.start("--coordinator")
         until("it is missed", lambda: place.home.logged("loop.server_down"))
         with place.serving():
-            until("it works", (place.folder("prj") / "answers.jsonl").exists)
+            until("it works", (place.folder("prj") / "settled").exists)
         with place.serving():
             place.passes(2)
             assert len(place.home.logged("run.start")) == 1
@@ -269,7 +269,7 @@ def test_a_killed_coordinator_takes_its_runs_up_again_and_tells_their_ends(short
         )
         place.write("w1")
         first = place.home.start("--coordinator")
-        until("it works", (place.folder("prj") / "answers.jsonl").exists)
+        until("it works", (place.folder("prj") / "settled").exists)
         first.kill()
         first.wait(30)
         second = place.home.start("--coordinator")
