@@ -25,6 +25,8 @@ from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
 from aiagent_coordinator.coordinator.admission import Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
+from aiagent_coordinator.coordinator.cooldown import ErrorProtection
+from aiagent_coordinator.coordinator.foreign import ForeignTerms, Upload
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.loop import Pulse
 from aiagent_coordinator.coordinator.plan import Limits
@@ -79,6 +81,7 @@ def run_daemon(
     notifier = Notifier.from_environment(os.environ)
     origin = Origin(overrides, tuple(load_catalog()))
     loaded = load_settings(config_file, overrides=overrides, known_providers=origin.known_providers)
+    roles = _roles_for(loaded, roles)
     house, locks = enter(loaded, roles)
     set_title(TITLES[roles], str(house.state.root))
     level = loaded.settings.log_level
@@ -95,6 +98,22 @@ def run_daemon(
             # a watchdog ends us by SIGABRT: say where we stood
             faulthandler.enable()
         return anyio.run(_Life(house, roles, origin, notifier).run)
+
+
+def _roles_for(loaded: Loaded, roles: frozenset[str]) -> frozenset[str]:
+    """What is run: a file of aiagent-runner names a server of another make, so it has no server here.
+
+    Raises:
+        ConfigError: only a server was asked for.
+    """
+    if loaded.runner is None:
+        return roles
+    if "coordinator" not in roles:
+        raise ConfigError(
+            f"{loaded.file}: is a file for a coordinator of AI Agent PM; it describes no server",
+            hint="start it without `serve`",
+        )
+    return frozenset({"coordinator"})
 
 
 class _Life:
@@ -122,6 +141,8 @@ class _Life:
                 "daemon.root",
                 "running as root: agents run as root too, and no limit of the system holds them",
             )
+        for notice in self._house.loaded.runner.notices if self._house.loaded.runner else ():
+            log_event(logger, logging.WARNING, "config.notice", "of the file", notice=notice)
         try:
             async with anyio.create_task_group() as outer:
                 # Signals are ours before anything answers: who stops us early is heard.
@@ -317,12 +338,38 @@ def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService
             retention=Retention(settings.retention.run_age, settings.retention.run_size),
             sandboxes=Sandboxes(wishes_of(settings)),
             pulse=pulse or Pulse(),
+            foreign=_foreign(house),
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),
         clock=SystemClock(),
         environ=dict(os.environ),
         masker=house.masker,
+    )
+
+
+def _foreign(house: House) -> ForeignTerms | None:
+    """How a server of another make is driven; None: the server is one of ours."""
+    runner = house.loaded.runner
+    if runner is None:
+        return None
+    told: dict[str, Any] = dict(runner.protection)
+    upload: dict[str, Any] | None = None if runner.upload is None else dict(runner.upload)
+    return ForeignTerms(
+        token=house.coordinator_token,
+        passkeys=runner.passkeys,
+        root_agent_id=runner.root_agent_id,
+        protection=ErrorProtection(**told),
+        upload=None if upload is None else _upload(upload),
+    )
+
+
+def _upload(told: Mapping[str, Any]) -> Upload:
+    return Upload(
+        str(told["url"]),
+        int(told.get("max_file_size_mb", 10) * 1024 * 1024),
+        int(told.get("retry_count", 3)),
+        float(told.get("retry_delay_seconds", 1.0)),
     )
 
 

@@ -52,6 +52,7 @@ LOG_EVENTS: dict[str, str] = {
     "daemon.recovered": "What was missing is there again.",
     "daemon.stopping": "No new run starts; data: mode, running.",
     "daemon.stopped": "Everything is closed.",
+    "config.notice": "Something in a file of another program means little here; data: notice.",
     "config.changed": "The configuration file changed, and what counts live does; data: live, next start, never.",
     "config.same": "The configuration was read again, because of SIGHUP, and says the same.",
     "config.refused": "The configuration file cannot be used any more; the last good one stays; data: reason.",

@@ -62,7 +62,8 @@ def _secrets(loaded: Loaded) -> list[str]:
     http = loaded.settings.http
     tokens = (http.person_token, http.coordinator_token)
     found = [token.get_secret_value() for token in tokens if token is not None]
-    return [*found, *filter(None, passkeys(loaded).values())]
+    shown = loaded.runner.passkeys.values() if loaded.runner else ()
+    return [*found, *filter(None, passkeys(loaded).values()), *shown]
 
 
 @contextmanager

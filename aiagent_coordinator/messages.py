@@ -105,6 +105,8 @@ _ENGLISH: dict[str, str] = {
     "help.option.max_attempts": "Attempts in all.",
     "help.option.max_concurrent": "Overrides max_concurrent of the file.",
     "help.option.polling_interval": "Overrides polling_interval of the file, like 5s.",
+    "help.option.log_directory": "Write the readable logs of runs there.",
+    "help.option.coordinator": "Says nothing here: for command lines of aiagent-runner.",
     "help.option.priority": "Higher comes first.",
     "help.option.project": "The project it belongs to.",
     "help.option.socket": "Overrides socket of the file.",

@@ -18,6 +18,7 @@ from hypothesis import settings
 from aiagent_coordinator.executors import cgroup
 from support import npm
 from support.house import NOBODY
+from support.runners import runner
 
 # How long an example takes is no property of the code: two busy cores are slow.
 settings.register_profile("tests", deadline=None)
@@ -31,32 +32,46 @@ NO_INSTALL = "cannot be installed:"
 @cache
 def _missing(need: str) -> str | None:
     """Why this machine cannot run a test that needs the named thing; None when it can."""
-    if need == "root":
-        return None if os.geteuid() == 0 else "needs root"
-    if need == "mount":
-        return None if os.geteuid() == 0 and shutil.which("mount") else "needs root and mount"
-    if need == "postgres":
-        found = shutil.which("initdb") or sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        return None if found else "needs PostgreSQL's server programs"
-    if need == "ordinary user":
-        return _without_ordinary_user()
-    if need == "cgroup":
-        return None if cgroup.place() else "needs a cgroup of the second version that is ours"
-    if need == "landlock":
-        # landlock_create_ruleset that asks for the version alone
-        version = ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
-        return None if version >= 4 else "needs a kernel with Landlock"
-    if need == "system-python":
-        there = os.access("/usr/bin/python3", os.X_OK)
-        return None if there else "needs a Python that every user can run"
-    if need == "npm":
-        reason = npm.missing()
-        is_final = reason is not None and npm.UNAVAILABLE.is_file()
-        return f"{NO_INSTALL} {npm.UNAVAILABLE.read_text().strip()}" if is_final else reason
-    if need in {"nc", "strace", "node", "bwrap", "systemd-analyze", "openssl"}:
+    if need in PROGRAMS:
         return None if shutil.which(need) else f"needs {need}"
-    message = f"unknown need {need!r}"
-    raise ValueError(message)
+    if need.startswith("runner-"):
+        there = runner(need.removeprefix("runner-"))
+        return None if there else f"{NO_INSTALL} aiagent-{need} from a package index"
+    return NEEDS[need]()
+
+
+def _root() -> str | None:
+    return None if os.geteuid() == 0 else "needs root"
+
+
+def _mount() -> str | None:
+    return None if os.geteuid() == 0 and shutil.which("mount") else "needs root and mount"
+
+
+def _postgres() -> str | None:
+    found = shutil.which("initdb") or sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return None if found else "needs PostgreSQL's server programs"
+
+
+def _cgroup() -> str | None:
+    return None if cgroup.place() else "needs a cgroup of the second version that is ours"
+
+
+def _landlock() -> str | None:
+    # landlock_create_ruleset that asks for the version alone
+    version = ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+    return None if version >= 4 else "needs a kernel with Landlock"
+
+
+def _system_python() -> str | None:
+    there = os.access("/usr/bin/python3", os.X_OK)
+    return None if there else "needs a Python that every user can run"
+
+
+def _npm() -> str | None:
+    reason = npm.missing()
+    is_final = reason is not None and npm.UNAVAILABLE.is_file()
+    return f"{NO_INSTALL} {npm.UNAVAILABLE.read_text().strip()}" if is_final else reason
 
 
 def _without_ordinary_user() -> str | None:
@@ -69,6 +84,19 @@ def _without_ordinary_user() -> str | None:
     except OSError:
         return "needs setpriv"
     return None if done.returncode == 0 else f"{NO_INSTALL} an interpreter other users can run"
+
+
+PROGRAMS = frozenset({"nc", "strace", "node", "bwrap", "systemd-analyze", "openssl"})
+NEEDS = {
+    "root": _root,
+    "mount": _mount,
+    "postgres": _postgres,
+    "ordinary user": _without_ordinary_user,
+    "cgroup": _cgroup,
+    "landlock": _landlock,
+    "system-python": _system_python,
+    "npm": _npm,
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

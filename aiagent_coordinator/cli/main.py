@@ -33,6 +33,9 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=_version,
     help=text("help.option.version"),
 )
+@click.option(
+    "--coordinator", is_flag=True, expose_value=False, help=text("help.option.coordinator")
+)
 @click.option("--until-done", is_flag=True, help=text("help.option.until_done"))
 @click.option("--project", metavar="ID", help=text("help.option.until_project"))
 @options.daemon

@@ -60,6 +60,7 @@ def common(command: _Command) -> _Command:
         _shared("--debug", is_flag=True, help=text("help.option.debug")),
         _shared("--state-dir", "state_dir", metavar="DIR", help=text("help.option.state_dir")),
         _shared(
+            "-c",
             "--config",
             metavar="FILE",
             type=click.Path(),
@@ -85,6 +86,7 @@ def daemon(command: _Command) -> _Command:
         _shared("--socket", metavar="PATH", help=text("help.option.socket")),
         _shared("--max-concurrent", metavar="N", help=text("help.option.max_concurrent")),
         _shared("--polling-interval", metavar="TIME", help=text("help.option.polling_interval")),
+        _shared("--log-directory", metavar="DIR", help=text("help.option.log_directory")),
     ):
         command = option(command)
     return common(command)

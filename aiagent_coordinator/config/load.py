@@ -15,6 +15,7 @@ import pydantic
 from aiagent_coordinator import paths
 from aiagent_coordinator.config import http
 from aiagent_coordinator.config.models import Settings
+from aiagent_coordinator.config.runner import Runner, is_runner_shaped, translate
 from aiagent_coordinator.config.source import (
     KeyPath,
     Problem,
@@ -49,6 +50,8 @@ class Loaded:
     file: Path | None
     #: Dotted key → `FILE:LINE`, the name of a variable, or `flag`; what is absent is a default.
     origins: Mapping[str, str]
+    #: What a file of aiagent-runner says in addition; None for a file of ours.
+    runner: Runner | None = None
 
     @property
     def state_dir(self) -> paths.StateDir:
@@ -94,6 +97,11 @@ def load_settings(
     source = _source(file, content)
     origins = {dotted(key): f"{source.file}:{source.line_of(key)}" for key in walk(source.data)}
     origins.pop("", None)
+    runner: Runner | None = None
+    if is_runner_shaped(source.data):
+        source.data, runner, problems = translate(source, environment)
+        if problems:
+            raise refuse(source.file or "settings", problems)
     given = _given(environment, overrides or {})
     for key, (name, value) in given.items():
         source.data[key] = value
@@ -118,7 +126,7 @@ def load_settings(
     ]
     if problems:
         raise refuse(source.file or "settings", problems)
-    return Loaded(settings, file, origins)
+    return Loaded(settings, file, origins, runner)
 
 
 def _source(file: Path | None, content: str | None) -> Source:

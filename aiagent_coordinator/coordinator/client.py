@@ -32,6 +32,8 @@ _SEEN_BYTES, _SEEN_ANSWERS = 4096, 64
 #: An answer as all servers write it: the id near the front, and the rest.
 _ANSWER = re.compile(rb'\{(?:"jsonrpc": ?"2\.0", ?)?"id": ?(\d{1,15}),(.*)', re.DOTALL)
 
+_PARSE_ERROR = -32700
+
 OnUpdate = Callable[[str], None]
 
 
@@ -60,9 +62,17 @@ class _Batch:
 class Client:
     """A connection to a server; made by `connect`. All methods may be called by many tasks at once."""
 
-    def __init__(self, stream: SocketStream, path: str, on_update: OnUpdate | None) -> None:
+    def __init__(
+        self,
+        stream: SocketStream,
+        path: str,
+        on_update: OnUpdate | None,
+        *,
+        forgives: bool = False,
+    ) -> None:
         self._stream = stream
         self._path = path
+        self._forgives = forgives
         self._on_update = on_update
         self._lines = LineBuffer()
         self._next_id = 1
@@ -227,13 +237,13 @@ class Client:
         for line in self._lines.feed(data):
             match = match_answer(line)
             if match is None:
-                self._on_message(decode(line))
+                self._read_line(line)
                 continue
             number, rest = match.groups()
             request_id = int(number)
             batch = pending.get(request_id)
             if batch is None or rest not in batch.seen:
-                self._on_message(decode(line), rest)
+                self._read_line(line, rest, request_id)
                 continue
             # As `_Batch.put` does: a call per line is a tenth of what a poll costs.
             del pending[request_id]
@@ -241,6 +251,23 @@ class Client:
             batch.missing -= 1
             if not batch.missing:
                 batch.done.set()
+
+    def _read_line(self, line: bytes, rest: bytes = b"", request_id: int | None = None) -> None:
+        """Decode one line. From a server that is forgiven, a bad one fails its own call at most.
+
+        Raises:
+            FrameError: it is no message, and the server is one of ours.
+        """
+        try:
+            message = decode(line)
+        except FrameError as error:
+            if not self._forgives:
+                raise
+            if request_id is None:
+                return
+            told = {"code": _PARSE_ERROR, "message": f"the answer cannot be read: {error}"}
+            message, rest = {"id": request_id, "error": told}, b""
+        self._on_message(message, rest)
 
     def _on_message(self, message: Json, rest: bytes = b"") -> None:
         """Sort one message; a request of the server's own gets an answer in any case."""
@@ -290,6 +317,7 @@ async def connect(
     hello: Mapping[str, object] | None = None,
     connect_timeout: float = CONNECT_SECONDS,
     on_update: OnUpdate | None = None,
+    forgives: bool = False,
 ) -> AsyncGenerator[Client]:
     """Connect to the server on a Unix socket and shake hands.
 
@@ -298,6 +326,7 @@ async def connect(
         hello: Who calls (see `wire.protocol`); None says nothing, as to a foreign server.
         connect_timeout: Seconds for connecting and the handshake together.
         on_update: Called with the URI of a subscribed resource that changed; must not block.
+        forgives: A line that is no message fails the call it answers, not the connection.
 
     Raises:
         errors.UnavailableError: nobody listens, or nobody answers in time.
@@ -309,7 +338,7 @@ async def connect(
     failure: Exception | None = None
     with _in_time(path, deadline, connect_timeout):
         stream = await _dial(path)
-    client = Client(stream, path, on_update)
+    client = Client(stream, path, on_update, forgives=forgives)
     async with stream, anyio.create_task_group() as tasks:
         tasks.start_soon(client.read)
         tasks.start_soon(client.write)

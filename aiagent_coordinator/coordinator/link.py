@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -39,6 +39,29 @@ def _tell_down(error: CoordinatorError) -> None:
         else "the server does not answer",
         error=error.message,
     )
+
+
+class Link(Protocol):
+    """What the loop, the drivers and the outbox know of a server."""
+
+    async def run(self) -> None:
+        """Keep the connection up until cancelled."""
+        ...
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a connection stands now."""
+        ...
+
+    async def wait_up(self) -> None:
+        """Return as soon as a connection stands."""
+        ...
+
+    async def call(
+        self, tool: str, arguments: Mapping[str, Any], *, deadline_seconds: float = CALL_SECONDS
+    ) -> dict[str, Any]:
+        """Call one of our tools; see `ServerLink.call`."""
+        ...
 
 
 class ServerLink:
@@ -88,7 +111,7 @@ class ServerLink:
             if not client.ours:
                 raise ProtocolError(
                     f"{self._socket_path} is served by another program",
-                    hint="driving other servers comes with a later version",
+                    hint="to drive AI Agent PM, start with a file of its coordinator",
                 )
             for uri in self._uris:
                 await client.subscribe(uri)

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from aiagent_coordinator import failpoints
 from aiagent_coordinator.coordinator.admission import Admission
 from aiagent_coordinator.coordinator.fitness import Fitness
-from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.link import Link
 from aiagent_coordinator.coordinator.machine import Machine, look
 from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
 from aiagent_coordinator.coordinator.recover import Recovery
@@ -78,7 +78,7 @@ class Loop:
     """The state of the loop between passes. Owned by the task that runs it."""
 
     supervisor: Supervisor
-    link: ServerLink
+    link: Link
     recovery: Recovery
     fitness: Fitness
     admission: Admission
@@ -140,6 +140,16 @@ class Loop:
         self._note_disk(machine)
         await self.recovery.look(tasks)
         await self._check_health()
+        decided = await self._decide(machine)
+        for start in decided.starts:
+            self._starts += 1
+            self._last_started[start.action.assignment.project_id] = self._starts
+        await self.supervisor.start(decided.starts, tasks)
+        self._tell_waits(decided)
+        return decided
+
+    async def _decide(self, machine: Machine) -> Plan:
+        """Ask what should run, and plan."""
         answer = await self.link.call(
             "list_agent_actions",
             {
@@ -154,7 +164,7 @@ class Loop:
         actions = _actions(answer.get("actions"))
         self._look_for_unfit(actions)
         live = [run.as_live for run in self.supervisor.runs.values()]
-        decided = plan(
+        return plan(
             actions,
             live,
             self.limits,
@@ -162,12 +172,6 @@ class Loop:
             resting={**self._rests(), **self._unfit_lines(actions)},
             last_started=self._last_started,
         )
-        for start in decided.starts:
-            self._starts += 1
-            self._last_started[start.action.assignment.project_id] = self._starts
-        await self.supervisor.start(decided.starts, tasks)
-        self._tell_waits(decided)
-        return decided
 
     async def _check_health(self) -> None:
         """See that the server is well, unless it has just said so.

@@ -20,7 +20,7 @@ from aiagent_coordinator.clock import Clock, iso
 from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.keeping import keep
-from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.link import Link
 from aiagent_coordinator.errors import CoordinatorError, UnavailableError, from_code
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.telemetry import log_event
@@ -38,7 +38,7 @@ FINAL_CODES = frozenset(
 class Outbox:
     """The way of a run's facts to the journal and to the server."""
 
-    def __init__(self, journal: Journal, link: ServerLink, clock: Clock, runs: Path) -> None:
+    def __init__(self, journal: Journal, link: Link, clock: Clock, runs: Path) -> None:
         self._runs = runs
         self._journal = journal
         self._link = link

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.link import Link
 from aiagent_coordinator.coordinator.supervisor import LiveRun, Supervisor
 from aiagent_coordinator.errors import CoordinatorError, OvertakenError, StaleRunError
 from aiagent_coordinator.executors.base import HoldState
@@ -31,9 +31,7 @@ PHASES = {
 class Renewal:
     """Renews all leases in one call, every so many seconds and whenever the server has news."""
 
-    def __init__(
-        self, supervisor: Supervisor, link: ServerLink, seconds: float = RENEW_SECONDS
-    ) -> None:
+    def __init__(self, supervisor: Supervisor, link: Link, seconds: float = RENEW_SECONDS) -> None:
         self._seconds = seconds
         self._supervisor = supervisor
         self._link = link

@@ -22,8 +22,10 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
+from aiagent_coordinator.coordinator.foreign import ForeignLink, ForeignTerms
+from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop
 from aiagent_coordinator.coordinator.journal import Journal
-from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.link import Link, ServerLink
 from aiagent_coordinator.coordinator.loop import Loop, Pulse
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
@@ -71,6 +73,8 @@ class CoordinatorSettings:
     retention: Retention = field(default_factory=Retention)
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
     pulse: Pulse = field(default_factory=Pulse)
+    #: How a server of another make is driven; None: the server is one of ours.
+    foreign: ForeignTerms | None = None
 
 
 class CoordinatorService:
@@ -137,7 +141,8 @@ class CoordinatorService:
         epoch = await journal.begin_life(self.settings.state.epoch, self._least_epoch())
         coordinator_id = await anyio.to_thread.run_sync(_own_id, self.settings.state.coordinator_id)
         updates = _Updates(coordinator_id)
-        link = ServerLink(
+        foreign = self._foreign_link(updates)
+        link: Link = foreign or ServerLink(
             self.settings.socket, self.settings.token, coordinator_id, updates.received
         )
         outbox = Outbox(journal, link, self._clock, self.settings.state.runs)
@@ -154,6 +159,7 @@ class CoordinatorService:
             overrides=self.settings.overrides,
             log_directory=self.settings.log_directory,
             sandboxes=self.settings.sandboxes,
+            passkeys=self.settings.foreign.passkeys if self.settings.foreign else {},
         )
         supervisor = Supervisor(
             context,
@@ -169,17 +175,9 @@ class CoordinatorService:
         fitness = Fitness(self._catalog, settings.sandboxes)
         breakers = Breakers(settings.breaker, random.SystemRandom().random)
         admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
-        loop = Loop(
-            supervisor,
-            link,
-            recovery,
-            fitness,
-            admission,
-            settings.limits,
-            settings.polling_seconds,
-            settings.pulse,
+        loop = self._loop = self._make_loop(
+            (supervisor, link, recovery, fitness, admission), foreign
         )
-        self._loop = loop
         renewal = Renewal(supervisor, link, self.settings.renew_seconds)
         updates.loop, updates.renewal = loop, renewal
         async with anyio.create_task_group() as tasks:
@@ -203,6 +201,31 @@ class CoordinatorService:
                 await self._end_agents(supervisor)
             await outbox.drain(DRAIN_SECONDS)
             tasks.cancel_scope.cancel()
+
+    def _make_loop(
+        self,
+        made: tuple[Supervisor, Link, Recovery, Fitness, Admission],
+        foreign: ForeignLink | None,
+    ) -> Loop:
+        settings = self.settings
+        told = (settings.limits, settings.polling_seconds, settings.pulse)
+        if foreign is None:
+            return Loop(*made, *told)
+        foreign.drives(made[0].runs)
+        return ForeignLoop(*made, *told, foreign=foreign)
+
+    def _foreign_link(self, updates: _Updates) -> ForeignLink | None:
+        """The line to a server of another make, where the settings name one."""
+        settings = self.settings
+        if settings.foreign is None:
+            return None
+        return ForeignLink(
+            settings.socket,
+            settings.foreign,
+            settings.state,
+            self._clock.monotonic,
+            updates.received,
+        )
 
     async def _stop_holds(self) -> None:
         await self._stopping.wait()

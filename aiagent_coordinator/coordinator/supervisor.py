@@ -25,7 +25,7 @@ from aiagent_coordinator.clock import iso
 from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.keeping import keep
-from aiagent_coordinator.coordinator.link import ServerLink
+from aiagent_coordinator.coordinator.link import Link
 from aiagent_coordinator.coordinator.plan import Live, Start
 from aiagent_coordinator.errors import (
     CoordinatorError,
@@ -113,7 +113,7 @@ class Supervisor:
         self,
         context: Context,
         journal: Journal,
-        link: ServerLink,
+        link: Link,
         *,
         tenure: Tenure,
         max_finishing: int,

@@ -243,6 +243,7 @@ def _clean(record: RunRecord, context: Context) -> None:
     folder = context.state.run(record.run_id)
     (folder / "token").unlink(missing_ok=True)
     (folder / "prompt").unlink(missing_ok=True)
+    (folder / "credentials").unlink(missing_ok=True)
     shutil.rmtree(folder / "files", ignore_errors=True)
     if record.temp_dir:
         shutil.rmtree(record.temp_dir, ignore_errors=True)

@@ -21,7 +21,7 @@ from aiagent_coordinator.sandbox.policy import Choice, Kind
 from aiagent_coordinator.workspaces.reach import reach_of
 
 #: What the CLI and its bridge read of the run's folder. Not `ctl`: who reads it eats our words.
-OWN = ("files", "token", "spec.json", "bridge.py", "confine.py", "prompt")
+OWN = ("files", "token", "credentials", "skills", "spec.json", "bridge.py", "confine.py", "prompt")
 #: Variables that name files of certificates, and pass to the CLI.
 _CERTIFICATES = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),

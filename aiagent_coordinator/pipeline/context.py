@@ -61,6 +61,8 @@ class Context:
     #: Where readable logs go instead of the state directory.
     log_directory: Path | None = None
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
+    #: What agents show a server of another make, by their ids; never journaled.
+    passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     def limits_of(self, record: RunRecord) -> RunLimits:
         """The limits of one run."""

@@ -12,7 +12,7 @@ from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
-from aiagent_coordinator.wire.protocol import AGENT_TOOLS
+from aiagent_coordinator.wire.protocol import AGENT_TOOLS, GUEST_TOOLS
 
 #: What lets a process speak as the run's agent.
 _ONLY_FOR_THE_AGENT = frozenset({"AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE"})
@@ -33,7 +33,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         run_id=record.run_id,
         project_id=record.project_id,
         agent_id=record.agent_id,
-        tools=AGENT_TOOLS,
+        tools=GUEST_TOOLS if record.is_guest else AGENT_TOOLS,
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
@@ -66,7 +66,7 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
         gate_seconds=limits.gate_seconds,
         grace_seconds=limits.stop_grace_seconds,
         kill_leftovers=limits.kill_leftovers,
-        server=ServerAddress(str(socket_of(record, context))),
+        server=ServerAddress(str(socket_of(record, context)), ours=not record.is_guest),
         caps=limits.caps(),
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shlex
 import tempfile
@@ -30,12 +31,13 @@ from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private
 from aiagent_coordinator.pipeline import confinement
 from aiagent_coordinator.pipeline.context import Context, Control
+from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.launching import rendered_for
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
-from aiagent_coordinator.workspaces import Reason, get_workspace
+from aiagent_coordinator.workspaces import Reason, get_workspace, refusal
 
 #: Reasons of a workspace that pass: the stage is entered again, and given up only if they stay.
 PASSING = frozenset({Reason.GIT_FAILED.value, Reason.TIMED_OUT.value})
@@ -91,6 +93,8 @@ def project_of(record: RunRecord) -> Project:
 
 async def _workspace(record: RunRecord, context: Context) -> RunRecord:
     project = project_of(record)
+    if record.is_guest:
+        return await anyio.to_thread.run_sync(_guest_folder, record, project.path)
     prepared = await get_workspace(project.workspace).prepare(
         project,
         task_id=record.task["id"],
@@ -107,6 +111,19 @@ async def _workspace(record: RunRecord, context: Context) -> RunRecord:
         branch=prepared.branch,
         base_commit=prepared.base_commit,
     )
+
+
+def _guest_folder(record: RunRecord, path: str) -> RunRecord:
+    """Work in the folder that another make's server names, as its own coordinator does."""
+    folder = Path(path)
+    if not folder.is_absolute():
+        raise refusal(Reason.PATH_MISSING, f"the server names no folder to work in: {path!r}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(Reason.PATH_MISSING, f"{folder}: {error.strerror}") from error
+    kind = WorkspaceKind.DIRECTORY.value
+    return record.at(Stage.PREPARE, workspace_path=str(folder.resolve()), workspace_kind=kind)
 
 
 def _files(record: RunRecord, context: Context) -> RunRecord:
@@ -128,16 +145,34 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)
-    definition = context.catalog.get(record.provider)
-    facts = replace(
-        _prompt_facts(record, can_report=definition.can_report),
-        answers_on_stdin=rendered.stdin == "answers",
-    )
-    prompt = build_prompt(facts)
-    write_private(folder / "prompt", prompt.encode())
+    write_private(folder / "prompt", _prompt(record, context).encode())
+    if record.is_guest:
+        _write_credentials(record, context)
     log_path = _log_path(record, context)
     create_log(log_path, log_header(record), masker=context.masker)
     return record.at(Stage.LAUNCH, log_path=str(log_path))
+
+
+def _prompt(record: RunRecord, context: Context) -> str:
+    if record.is_guest:
+        return build_guest_prompt(record, context.state.run(record.run_id))
+    definition = context.catalog.get(record.provider)
+    facts = replace(
+        _prompt_facts(record, can_report=definition.can_report),
+        answers_on_stdin=record.stdin == "answers",
+    )
+    return build_prompt(facts)
+
+
+def _write_credentials(record: RunRecord, context: Context) -> None:
+    """What the bridge shows a server of another make; it stands in no prompt and no environment."""
+    shown = {
+        "agent_id": record.agent_id,
+        "passkey": context.passkeys.get(record.agent_id, ""),
+        "project_id": record.project_id,
+    }
+    text = json.dumps(shown)
+    write_private(context.state.run(record.run_id) / "credentials", text.encode())
 
 
 def _session(record: RunRecord, context: Context) -> RunRecord:

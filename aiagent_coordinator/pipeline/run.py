@@ -137,6 +137,11 @@ class RunRecord:
         return self.claim["project"]
 
     @property
+    def is_guest(self) -> bool:
+        """Whether another make's server gave the folder: nothing there is locked, sealed or committed."""
+        return bool(self.project.get("guest"))
+
+    @property
     def agent(self) -> dict[str, Any]:
         """The agent as the claim described it."""
         return self.claim["agent"]

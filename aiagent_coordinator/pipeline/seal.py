@@ -13,7 +13,7 @@ from aiagent_coordinator.workspaces.base import SealRequest
 
 async def run(record: RunRecord, _context: Context, _control: Control) -> RunRecord:
     """Commit the worktree's state; what cannot be committed fails the run by name."""
-    if record.workspace_path is None or not _ran(record):
+    if record.workspace_path is None or record.is_guest or not _ran(record):
         return record.at(Stage.VERIFY)
     prepared = prepared_of(record)
     request = SealRequest(

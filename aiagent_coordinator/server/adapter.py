@@ -49,6 +49,7 @@ from aiagent_coordinator.server.replies import (
     NAME,
     RpcError,
     capability,
+    has_structure,
     loud,
     reply_to,
 )
@@ -124,6 +125,7 @@ class Adapter:
             params.arguments or {},
             ctx.request_id,
             ctx.session.report_progress if ctx.meta and ctx.meta.get("progressToken") else None,
+            _revision(ctx),
         )
         try:
             reply = await reply_to(self._board, call)
@@ -131,7 +133,8 @@ class Adapter:
             raise _sdk_error(error) from error
         return CallToolResult(
             content=[TextContent(type="text", text=reply.text)],
-            structured_content=reply.data,
+            # who never heard of it may stumble over it
+            structured_content=reply.data if has_structure(call.revision) else None,
             is_error=reply.is_error,
         )
 
@@ -151,6 +154,11 @@ class Adapter:
         del ctx
         self._board.unsubscribe(self._session.get(), str(params.uri))
         return EmptyResult()
+
+
+def _revision(ctx: _Context) -> str | None:
+    """What the caller shook hands on, or named with its request; None: it did neither."""
+    return None if ctx.session.client_params is None else ctx.protocol_version
 
 
 def _sdk_error(error: RpcError) -> MCPError:

@@ -18,6 +18,7 @@ from anyio.abc import SocketAttribute, SocketListener
 from aiagent_coordinator import __version__
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.runs import RetryPolicy
+from aiagent_coordinator.server import legacy
 from aiagent_coordinator.server.auth import Authenticator, Caller, LiveRuns
 from aiagent_coordinator.server.boards import Boards, Terms
 from aiagent_coordinator.server.connection import Connection
@@ -168,6 +169,7 @@ class Server:
                 self._herald.begin(tasks)
                 tasks.start_soon(self._sweep)
                 tasks.start_soon(self._expire_questions)
+                tasks.start_soon(legacy.sweep, self._boards)
                 tasks.start_soon(self._protocols.prefetch)
                 if http_sock is not None:
                     tasks.start_soon(self._web.run, http_sock)

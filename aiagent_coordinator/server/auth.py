@@ -24,9 +24,10 @@ from aiagent_coordinator.errors import ForbiddenError, UnauthorizedError
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Run, RunPhase, ShimIdentity
 from aiagent_coordinator.server.sockets import Peer
-from aiagent_coordinator.store import passkeys
+from aiagent_coordinator.store import passkeys, sessions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.legacy import is_legacy
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import process
 
@@ -191,6 +192,8 @@ class Authenticator:
         if caller.refusal is not None:
             raise caller.refusal
         identity = None if caller.is_logged_out else caller.identity
+        if "session_token" in arguments:
+            return await self._agent_of(caller, identity, arguments["session_token"])
         if identity is not None and identity.run_id is not None:
             await self._live_run(identity.run_id)
         return identity
@@ -258,6 +261,31 @@ class Authenticator:
         if run.hello_at is None:
             await self._store.write(lambda unit: run_store.mark_hello(unit, run.id))
 
+    @property
+    def live(self) -> LiveRuns:
+        """The runs that are not over."""
+        return self._live
+
+    async def _agent_of(
+        self, caller: Caller, identity: Identity | None, token: object
+    ) -> Identity | None:
+        """The agent whose session is shown. Who is known already needs none, and gets no other."""
+        run = None
+        if isinstance(token, str) and 0 < len(token) <= MAX_KEY_CHARS:
+            run = await self._store.read(lambda unit: sessions.run_of_session(unit, token))
+        if run is None or not has_agent(run):
+            if identity is None:
+                raise UnauthorizedError(
+                    "Invalid session_token. Please re-authenticate.", hint="call authenticate"
+                )
+            return identity
+        known = identity.run_id if identity is not None else caller.cap
+        if known not in (None, run.id) or (identity is not None and identity.run_id is None):
+            raise ForbiddenError("this session belongs to another run")
+        if caller.is_lost:
+            _refuse_from_inside(caller)
+        return _identity_of(run)
+
     async def _greet_run(self, caller: Caller, params: Mapping[str, Any]) -> None:
         run_id, nonce = params["run"], params.get("nonce")
         run = await self._run_by(params.get("token"))
@@ -292,6 +320,9 @@ class Authenticator:
             and project_id in (None, run.project_id)
             and caller.cap in (None, run.id)
         ]
+        if len(runs) > 1:
+            # whoever is driven by a coordinator of ours has its bridge, and needs no passkey
+            runs = [run for run in runs if is_legacy(run)]
         if len(runs) != 1:
             what = "no run of this agent is live" if not runs else "several runs of it are live"
             raise UnauthorizedError(

@@ -24,6 +24,7 @@ from aiagent_coordinator.server import (
     tools_ask,
     tools_board,
     tools_coordinator,
+    tools_legacy,
     tools_person,
 )
 from aiagent_coordinator.server.asking import Bells
@@ -38,7 +39,7 @@ from aiagent_coordinator.server.calls import Call, Json, Session, ToolInfo, Unkn
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.tools import Context, Tool
-from aiagent_coordinator.store import effects
+from aiagent_coordinator.store import effects, legacy
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.leases import LeaseTerms
@@ -52,13 +53,14 @@ TOOLS: dict[str, Tool] = {
     **tools_agent.TOOLS,
     **tools_ask.TOOLS,
     **tools_coordinator.TOOLS,
+    **tools_legacy.TOOLS,
     **tools_person.TOOLS,
     **tools_board.TOOLS,
 }
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
 #: Arguments that are kept nowhere, not even hashed with others.
-_SECRETS = frozenset({"coordinator_token", "passkey"})
+_SECRETS = frozenset({"coordinator_token", "passkey", "session_token"})
 #: Arguments that say who calls or for whom; an agent can only name itself.
 _OWN_IDS = ("run_id", "task_id", "agent_id", "project_id")
 
@@ -233,7 +235,9 @@ class Boards:
                 )
 
     def _note_coordinator(self, call: Call, identity: Identity) -> None:
-        named = call.arguments.get("coordinator_id")
+        # one of another make does not say who it is
+        unnamed = legacy.HOLDER.rstrip(":") if call.name == "get_agent_action" else None
+        named = call.arguments.get("coordinator_id", unnamed)
         if identity.role is not Role.COORDINATOR or not isinstance(named, str):
             return
         if named in self.coordinators or len(self.coordinators) < MAX_COORDINATORS:
@@ -269,6 +273,8 @@ def _live_agent(unit: Unit, run_id: str) -> Run:
         raise UnauthorizedError("this run is over", hint="exit")
     if run.authenticated_at is None:
         run_store.mark_authenticated(unit, run_id)
+    if legacy.is_legacy(run):
+        legacy.slide(unit, run)
     return run
 
 

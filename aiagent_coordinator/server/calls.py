@@ -68,6 +68,13 @@ class Call:
     request_id: RequestId | None
     #: None when the client did not ask to be told.
     progress: Progress | None = None
+    #: The revision that the caller shook hands on; None: it never did, as old coordinators.
+    revision: str | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether the caller reads nothing but the text of a result, in lines of 64 KiB at most."""
+        return self.revision is None
 
 
 class Board(Protocol):

@@ -165,7 +165,9 @@ class _Conversation:
             raise RpcError(INVALID_PARAMS, "a call has a name and an object of arguments")
         # JSON objects have text keys
         given = cast("Json", arguments)
-        reply = await reply_to(self._board, Call(self._session, name, given, request_id))
+        reply = await reply_to(
+            self._board, Call(self._session, name, given, request_id, revision=MCP_REVISION)
+        )
         return {
             "content": [{"type": "text", "text": reply.text}],
             "structuredContent": reply.data,

@@ -25,6 +25,9 @@ INSTRUCTIONS = (
 FEATURES = ("actions", "runs")
 
 INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
+_STRUCTURE_SINCE = "2025-06-18"
+#: Coordinators that never shake hands read lines of 64 KiB; less, for what stands around the text.
+BARE_LINE_BYTES = 64 * 1024 - 1024
 #: JSON-RPC's range for a server's own errors.
 REFUSED = -32001
 
@@ -74,7 +77,22 @@ async def reply_to(board: Board, call: Call) -> ToolReply:
         return _failure(error.code, error.message, error.hint)
     except Exception:  # noqa: BLE001 - the border of a request: the server goes on
         return _unexpected(call.name)
-    return ToolReply(json.dumps(answer, ensure_ascii=False, separators=(",", ":")), answer)
+    text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+    if call.is_bare and "coordinator_token" in call.arguments and is_long_line(text):
+        raise RpcError(
+            INTERNAL_ERROR, f"the answer to {call.name} is longer than the 64 KiB you can read"
+        )
+    return ToolReply(text, answer)
+
+
+def is_long_line(text: str) -> bool:
+    """Whether a text, as JSON in a line of JSON, is longer than old coordinators read."""
+    return len(text) > BARE_LINE_BYTES // 8 and len(json.dumps(text)) > BARE_LINE_BYTES
+
+
+def has_structure(revision: str | None) -> bool:
+    """Whether results of this revision of the protocol have structured content."""
+    return revision is not None and revision >= _STRUCTURE_SINCE
 
 
 def loud(error: CoordinatorError) -> RpcError:

@@ -37,6 +37,7 @@ class Snapshot:
         self._made_at_change = 0
         self._made_at = 0.0
         self._answer: Json = {}
+        self._by_pair: dict[tuple[str, str], Json] = {}
         self._lock = anyio.Lock()
 
     def notice(self, events: Sequence[Event]) -> bool:
@@ -61,9 +62,22 @@ class Snapshot:
                         lambda unit: actions.list_actions(unit, self._leases)
                     )
                     self._answer = requests.to_wire(answer)
+                    self._by_pair = _by_pair(self._answer["actions"])
                     self._made_at_change, self._made_at = change, now
         return self._answer
+
+    async def of_pair(self, agent_id: str, project_id: str) -> Json | None:
+        """What should happen for one agent in one project; None: it does not work there."""
+        await self.get()
+        return self._by_pair.get((agent_id, project_id))
 
     def _is_old(self, wanted: int) -> bool:
         age = self._monotonic() - self._made_at
         return self._made_at_change < wanted or age > MAX_AGE_SECONDS
+
+
+def _by_pair(lines: list[Json]) -> dict[tuple[str, str], Json]:
+    """Index what should start or hold; stops are told of runs."""
+    return {
+        (line["agent_id"], line["project_id"]): line for line in lines if line["action"] != "stop"
+    }

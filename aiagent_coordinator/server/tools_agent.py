@@ -14,7 +14,7 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, table, tool
-from aiagent_coordinator.store import questions
+from aiagent_coordinator.store import legacy, projects, questions, sessions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
@@ -52,6 +52,7 @@ class AgentArguments(Arguments):
     project_id: str | None = None
     task_id: str | None = None
     run_id: str | None = None
+    session_token: str | None = None
 
 
 class Authenticate(AgentArguments):
@@ -94,11 +95,11 @@ class ReportCompleted(AgentArguments):
 
 async def authenticate(context: Context, arguments: Authenticate) -> Json:
     """Say who the caller is."""
-    del arguments
+    # over a bridge the connection says who calls, and a token would lie in the kept answer
+    has_session = arguments.passkey is not None and context.call.session.caller.nonce is None
 
     def work(unit: Unit, run: Run) -> Json:
-        del unit
-        return {
+        said = {
             "success": True,
             "run_id": run.id,
             "task_id": run.task_id,
@@ -106,8 +107,23 @@ async def authenticate(context: Context, arguments: Authenticate) -> Json:
             "project_id": run.project_id,
             "instruction": _NEXT,
         }
+        return said | _session(unit, run) if has_session else said
 
     return await context.board.as_agent(context, work)
+
+
+def _session(unit: Unit, run: Run) -> Json:
+    """What an agent is given that nothing but its passkey makes known."""
+    if legacy.is_legacy(run):
+        legacy.greet(unit, run)
+    agent = projects.get_agent(unit, run.agent_id)
+    return {
+        "session_token": sessions.begin(unit, run),
+        "expires_in": int(legacy.SESSION_SECONDS),
+        "agent_name": agent.name,
+        "system_prompt": agent.role,
+        "working_directory": projects.get_project(unit, run.project_id).path,
+    }
 
 
 async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
@@ -287,9 +303,11 @@ async def get_session_guide(context: Context, arguments: AgentArguments) -> Json
 
 async def logout(context: Context, arguments: AgentArguments) -> Json:
     """End the agent's session; authenticate begins a new one as long as the run lives."""
-    del arguments
+    token = arguments.session_token
 
     def work(unit: Unit, run: Run) -> Json:
+        if token is not None:
+            sessions.end(unit, token)
         unit.emit(
             "session.ended",
             actor=context.identity.actor,

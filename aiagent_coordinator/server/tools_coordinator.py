@@ -5,7 +5,8 @@ The shapes are the store's own; every report carries its run's fence, and the st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
@@ -14,9 +15,11 @@ from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.replies import BARE_LINE_BYTES, is_long_line
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool, wire_tool
 from aiagent_coordinator.store import claims, coordinators, leases, projects, reports, requests
 from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store.legacy import is_legacy
 from aiagent_coordinator.store.unit import Unit
 
 T = TypeVar("T")
@@ -65,8 +68,11 @@ async def list_active_projects_with_agents(context: Context, arguments: ListActi
     """List active projects, each with the agents that work there."""
     del arguments
     found: dict[str, Json] = {}
-    for agent, project in await context.board.store.read(projects.assignments):
-        if project.status != "active" or not agent.enabled:
+    board = context.board
+    live = {run.project_id for run in (await board.auth.live.all()).values() if is_legacy(run)}
+    for agent, project in await board.store.read(projects.assignments):
+        # who is asked about no more is never told to stop
+        if (project.status != "active" and project.id not in live) or not agent.enabled:
             continue
         entry = found.setdefault(
             project.id,
@@ -78,7 +84,31 @@ async def list_active_projects_with_agents(context: Context, arguments: ListActi
             },
         )
         entry["agents"].append(agent.id)
-    return {"projects": list(found.values())}
+    listed = list(found.values())
+    return await _fitting(context, listed, live) if context.call.is_bare else {"projects": listed}
+
+
+async def _fitting(context: Context, listed: list[Json], live: Collection[str]) -> Json:
+    """As many projects as the caller can read: those with runs first, then those with work."""
+    if not is_long_line(json.dumps({"projects": listed})):
+        return {"projects": listed}
+    snapshot = await context.board.snapshot.get()
+    due = {line["project_id"] for line in snapshot["actions"] if line["action"] == "start"}
+    ranked = sorted(listed, key=lambda one: _rank(one["project_id"], live, due))
+    kept: list[Json] = []
+    size = 0
+    for one in ranked:
+        # text in text: quotes and other letters take more room there
+        size += len(json.dumps(json.dumps(one)))
+        if size > BARE_LINE_BYTES // 2:
+            break
+        kept.append(one)
+    note = f"{len(kept)} of {len(listed)} projects: your client reads lines of 64 KiB at most"
+    return {"projects": kept, "truncated": True, "total_count": len(listed), "note": note}
+
+
+def _rank(project_id: str, live: Collection[str], due: Collection[str]) -> int:
+    return 0 if project_id in live else 1 if project_id in due else 2
 
 
 async def list_agent_actions(context: Context, arguments: requests.ListActions) -> Json:

@@ -205,7 +205,7 @@ def _start(
     fence: int,
     lease_until: datetime,
 ) -> None:
-    actor = f"coordinator:{request.coordinator_id}"
+    actor = _holder(request)
     row: dict[str, Any] = {
         "id": request.run_id,
         "task_id": task.id,
@@ -247,6 +247,12 @@ def _start(
         progress=0,
         started_at=task.started_at or unit.now,
     )
+
+
+def _holder(request: ClaimRequest) -> str:
+    """Who holds the run: the caller, or whom the claim is made for."""
+    named = request.coordinator_id
+    return named if named.startswith("legacy:") else f"coordinator:{named}"
 
 
 def _claim_again(

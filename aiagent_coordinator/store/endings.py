@@ -51,6 +51,8 @@ class Ending:
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     #: Columns of the task.
     task_facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: The least that its task rests when it is queued again, in seconds.
+    wait_seconds: float = 0.0
 
 
 def named_reason(run: Run, outcome: RunOutcome, reason: str | None) -> str | None:
@@ -132,9 +134,9 @@ def _move_task(unit: Unit, run: Run, task: Task, ending: Ending, policy: RetryPo
     columns = dict(ending.task_facts)
     columns["attempt"] = task.attempt + next_.spends_attempt
     columns["infra_requeues"] = task.infra_requeues + next_.counts_infra
-    columns["not_before"] = (
-        unit.now + timedelta(seconds=next_.wait_seconds) if next_.wait_seconds else None
-    )
+    wait = max(next_.wait_seconds, ending.wait_seconds)
+    rests = wait > 0 and next_.status is TaskStatus.QUEUED
+    columns["not_before"] = unit.now + timedelta(seconds=wait) if rests else None
     if next_.status is TaskStatus.SUCCEEDED:
         columns["progress"] = 100
     return set_status(

@@ -294,6 +294,18 @@ coordinator = Table(
     Column("last_seen", Instant, nullable=False),
 )
 
+# What `authenticate` gives to programs that are known by nothing but what they show.
+session = Table(
+    "session",
+    metadata,
+    Column("token_sha256", Text, primary_key=True),
+    Column("run_id", ID, ForeignKey("run.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    # Logged out. It ends with its run in any case.
+    Column("ended_at", Instant),
+    Index("ix_session_run_id", "run_id"),
+)
+
 report = Table(
     "report",
     metadata,

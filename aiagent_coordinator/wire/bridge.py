@@ -272,12 +272,26 @@ class Bridge:
     def on_request(self, message: Json, line: bytes) -> None:
         """Remember a request until it is answered, and send it as soon as there is a server."""
         call = Call(message, line, time.monotonic())
+        if not self.ours and call.method == "tools/call":
+            call.line = line = self.with_credentials(message, line)
         self.calls[call.id] = call
         self.too_late.discard(call.id)
         if call.method == "initialize":
             self.initialize, self.is_initialized = None, False
         if self.is_ready:
             self.send(line, call)
+
+    def with_credentials(self, message: Json, line: bytes) -> bytes:
+        """Show a foreign server who calls: the agent itself never sees its passkey."""
+        params: Any = message.get("params")
+        if not is_object(params) or params.get("name") != "authenticate":
+            return line
+        try:
+            with open(os.path.join(self.directory, "credentials"), encoding="utf-8") as file:
+                shown = json.load(file)
+        except (OSError, ValueError):
+            return line
+        return encode({**message, "params": {**params, "arguments": shown}})
 
     def on_cancelled(self, message: Json, line: bytes) -> None:
         """Forget a request that nobody waits for; a server that never saw it is told nothing."""

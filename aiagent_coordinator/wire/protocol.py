@@ -28,6 +28,21 @@ AGENT_TOOLS = (
 )
 
 
+#: What an agent may call at a server of another make, AI Agent PM.
+GUEST_TOOLS = (
+    *("authenticate", "help", "logout", "report_model", "get_session_guide", "get_next_action"),
+    *("get_my_profile", "get_my_task", "get_my_task_progress", "get_notifications", "get_project"),
+    *("list_tasks", "get_task", "request_task", "get_my_execution_history", "get_execution_log"),
+    *("list_subordinates", "get_subordinate_profile", "assign_task", "select_action"),
+    *("approve_task_request", "reject_task_request", "create_task", "create_tasks_batch"),
+    *("split_task", "update_task_status", "report_completed", "report_execution_start"),
+    *("report_execution_complete", "delegate_to_chat_session", "get_task_conversations"),
+    *("get_conversation_messages", "get_pending_messages", "send_message", "start_conversation"),
+    *("end_conversation", "report_delegation_completed", "start_task_from_chat"),
+    *("update_task_from_chat", "notify_task_session", "register_skill"),
+)
+
+
 def runs_uri(coordinator_id: str) -> str:
     """The resource that is updated when an agent of this coordinator said something."""
     return f"coord://runs/{coordinator_id}"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from support.board import content_of
 from support.house import HOLD, PATIENCE_SECONDS, House, house, living, script, until
 
 PASSKEY = "open-sesame-0815"
@@ -32,7 +33,7 @@ class Stranger:
         while True:
             answer = json.loads(self._lines.readline())
             if answer.get("id") == self._last_id:
-                return answer["result"]["structuredContent"]
+                return content_of(answer["result"])
 
     def code(self, name: str, **arguments: str) -> str | None:
         return self.call(name, **arguments).get("error", {}).get("code")
@@ -82,7 +83,7 @@ def test_a_passkey_makes_a_connection_that_of_its_agents_run(short_dir: Path):
                     ("worker", "wrong"), ("open", PASSKEY), ("nobody", PASSKEY), ("worker", ""),
                 )
             }  # fmt: skip
-            assert refusals == {"the agent's id or its passkey is wrong"}
+            assert refusals == {"the agent's id or its passkey is wrong (exit)"}
             assert client.code("get_my_task") == "UNAUTHORIZED"
             known = client.call("authenticate", agent_id="worker", passkey=PASSKEY)
             assert (known["run_id"], known["task_id"]) == (run["id"], task)

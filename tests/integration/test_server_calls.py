@@ -18,6 +18,7 @@ from support.board import (
     Board,
     Raw,
     connected,
+    content_of,
     eventually,
     hosting,
     serving,
@@ -44,6 +45,14 @@ COORDINATOR = {
     "report_run_exit",
     "report_run_result",
     "disown_run",
+    "get_agent_action",
+    "list_managed_agents",
+    "register_execution_log_file",
+    "report_agent_error",
+    "invalidate_session",
+    "report_process_exit",
+    "get_app_settings",
+    "get_subordinate_profile",
 }
 PERSON = {
     "health_check",
@@ -286,7 +295,7 @@ async def test_a_call_that_a_bridge_sends_again_is_done_once(
         async with connected(board, claimed.hello(request_id)) as client:
             await client.send(_progress(request_id, 30))
             answer = await client.until(lambda frame: frame.get("id") == request_id)
-        assert answer["result"]["structuredContent"]["progress"] == 30
+        assert content_of(answer["result"])["progress"] == 30
         assert await board.count("task.progress") == 1
 
 
@@ -320,7 +329,7 @@ async def test_a_report_sent_again_to_the_next_server_gets_the_first_answer(
         async with hosting(board), connected(board, claimed.hello(1)) as client:
             await client.send(call)
             answer = await client.until(lambda frame: frame.get("id") == 1)
-        assert answer["result"]["structuredContent"]["already_reported"] is False
+        assert content_of(answer["result"])["already_reported"] is False
         assert await board.count("run.reported") == 1
 
 
@@ -526,6 +535,7 @@ async def test_projects_with_agents_come_in_the_shape_that_others_know(short_dir
 
 async def test_an_answer_says_the_same_as_text_and_as_data(short_dir: Path) -> None:
     async with serving(short_dir) as board, connected(board, board.person) as client:
+        await client.tool("list_projects")
         result = (await client.request("tools/call", {"name": "list_projects", "arguments": {}}))[
             "result"
         ]

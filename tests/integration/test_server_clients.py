@@ -27,6 +27,7 @@ from support.board import (
     Board,
     Claimed,
     connected,
+    content_of,
     eventually,
     hosting,
     serving,
@@ -129,7 +130,7 @@ async def test_one_line_through_nc_without_any_handshake_is_answered(short_dir: 
             return line
 
         answer = json.loads(await to_thread.run_sync(ask))
-        assert answer["result"]["structuredContent"]["status"] == "ok"
+        assert content_of(answer["result"])["status"] == "ok"
 
 
 async def test_a_client_that_never_shakes_hands_is_served_call_by_call(short_dir: Path) -> None:

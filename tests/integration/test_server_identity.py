@@ -21,7 +21,7 @@ from aiagent_coordinator.server.app import Server, ServerSettings
 from aiagent_coordinator.server.sockets import bind_socket
 from aiagent_coordinator.store import reports, requests
 from aiagent_coordinator.wire import process
-from support.board import Board, Claimed, connected, serving, tool_call
+from support.board import Board, Claimed, connected, content_of, serving, tool_call
 
 #: Reads lines `{"send": [frames], "until": id}` and answers with the frame of that id: an agent's CLI,
 #: or something that it starts, `depth` processes below whoever starts this.
@@ -59,11 +59,11 @@ class Inside:
         answer = await to_thread.run_sync(self._call, tool_name, before, arguments)
         if "error" in answer:
             return "loud " + answer["error"]["data"]["code"]
-        return answer["result"]["structuredContent"].get("error", {}).get("code")
+        return content_of(answer["result"]).get("error", {}).get("code")
 
     async def tool(self, tool_name: str, /, **arguments: Any) -> dict[str, Any]:
         answer = await to_thread.run_sync(self._call, tool_name, (), arguments)
-        return answer["result"]["structuredContent"]
+        return content_of(answer["result"])
 
     def _call(
         self, tool_name: str, before: tuple[object, ...], arguments: dict[str, Any]
@@ -229,7 +229,7 @@ async def test_a_process_that_is_gone_is_trusted_with_no_key_while_runs_live(
                     await tasks.start(Server(board.store, settings, SystemClock()).run, listener)
                     answer, _ = await to_thread.run_sync(child.communicate, sent, 30)
                     tasks.cancel_scope.cancel()
-            structured: dict[str, Any] = json.loads(answer)["result"]["structuredContent"]
+            structured: dict[str, Any] = content_of(json.loads(answer)["result"])
             return structured.get("error", {}).get("code", "fine")
 
         assert await visit() == "fine", "no run is there to come from"

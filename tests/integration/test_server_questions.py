@@ -14,6 +14,7 @@ from support.board import (
     Board,
     Claimed,
     connected,
+    content_of,
     eventually,
     hosting,
     serving,
@@ -51,7 +52,7 @@ async def test_an_answer_in_time_is_what_the_call_returns(short_dir: Path) -> No
             )
             assert answered["task"]["status"] == "running"
             heard = await agent.until(lambda frame: frame.get("id") == 1)
-            said = heard["result"]["structuredContent"]
+            said = content_of(heard["result"])
             assert (said["status"], said["answer"]) == ("answered", "blue")
             assert (await agent.tool("get_next_action"))["action"] == "get_task"
             assert (
@@ -98,7 +99,7 @@ async def test_a_question_sent_again_to_the_next_server_waits_on_the_same_one(
             await agent.send(call)
             await person.tool("answer_question", task_id=claimed.run.task_id, answer="blue")
             heard = await agent.until(lambda frame: frame.get("id") == 7)
-        assert heard["result"]["structuredContent"]["answer"] == "blue"
+        assert content_of(heard["result"])["answer"] == "blue"
         assert await board.count("question.asked") == 1
 
 
@@ -114,7 +115,7 @@ async def test_a_cancelled_task_wakes_the_agent_that_asks(short_dir: Path) -> No
             with anyio.fail_after(PATIENCE_SECONDS):
                 await person.tool("cancel_task", task_id=claimed.run.task_id)
                 heard = await agent.until(lambda frame: frame.get("id") == 1)
-            said = heard["result"]["structuredContent"]
+            said = content_of(heard["result"])
             assert (said["status"], said["action"]) == ("stopped", "exit")
             refused = await person.tool(
                 "answer_question", task_id=claimed.run.task_id, answer="blue"
@@ -136,7 +137,7 @@ async def test_a_stop_of_the_run_wakes_the_agent_and_leaves_its_question_open(
             await _until(board, "question.asked")
             await person.tool("request_stop_run", run_id=claimed.run.id)
             heard = await agent.until(lambda frame: frame.get("id") == 1)
-            assert heard["result"]["structuredContent"]["status"] == "stopped"
+            assert content_of(heard["result"])["status"] == "stopped"
             assert len((await person.tool("list_questions"))["questions"]) == 1
         assert (await _task(board, claimed)).status == "waiting"
 

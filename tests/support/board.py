@@ -166,6 +166,17 @@ def tool_call(request_id: int | str, tool_name: str, /, **arguments: Any) -> dic
     return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
 
 
+def content_of(result: dict[str, Any]) -> dict[str, Any]:
+    """What a tool answered: as data, or from its text for those who never shook hands."""
+    if "structuredContent" in result:
+        return result["structuredContent"]
+    text = result["content"][0]["text"]
+    if not result.get("isError"):
+        return json.loads(text)
+    code, _, message = text.partition(": ")
+    return {"error": {"code": code, "message": message}}
+
+
 class Raw:
     """A client that skips every courtesy: lines out, lines in."""
 
@@ -174,8 +185,24 @@ class Raw:
         self._buffer = b""
         self._last_id = 0
         self.seen: list[dict[str, Any]] = []
+        self._is_fresh = True
+
+    async def greet(self, hello: object) -> None:
+        """Say who calls, and nothing else yet."""
+        await self.send(hello)
+        self._is_fresh = True
+
+    async def _shake_hands(self) -> None:
+        """Begin as every client of this age does, so that answers have their data."""
+        about = {"name": "test", "version": "1"}
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": about}
+        asked = {"jsonrpc": "2.0", "id": "hands", "method": "initialize", "params": params}
+        await self.send(asked)
+        await self.until(lambda frame: frame.get("id") == "hands")
+        await self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     async def send(self, *frames: object) -> None:
+        self._is_fresh = False
         await self.stream.send(b"".join(json.dumps(frame).encode() + b"\n" for frame in frames))
 
     async def line(self) -> dict[str, Any] | None:
@@ -209,10 +236,12 @@ class Raw:
 
     async def tool(self, tool_name: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool and give its result or its error object."""
+        if self._is_fresh:
+            await self._shake_hands()
         answer = await self.request("tools/call", {"name": tool_name, "arguments": arguments})
         if "error" in answer:
             return {"loud": answer["error"]}
-        return answer["result"]["structuredContent"]
+        return content_of(answer["result"])
 
     async def code(self, tool_name: str, /, **arguments: Any) -> str | None:
         """The code of the error of a call; None when it worked."""
@@ -228,7 +257,7 @@ async def connected(board: Board, hello: dict[str, object] | None = None) -> Asy
     async with await anyio.connect_unix(board.path) as stream:
         client = Raw(stream)
         if hello is not None:
-            await client.send(hello)
+            await client.greet(hello)
         yield client
 
 

@@ -15,7 +15,7 @@ from aiagent_coordinator.store import requests
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
-_OWN_IDS = {"agent_id": False, "project_id": False, "task_id": False, "run_id": False}
+_SAID_ONCE = {"agent_id", "project_id", "task_id", "run_id", "session_token"}
 #: Answers whose fields are declared.
 _ANSWERS: dict[str, type[Any]] = {
     "list_agent_actions": requests.ActionsAnswer,
@@ -71,7 +71,7 @@ def test_the_arguments_on_the_page_are_those_of_the_schema(name: str):
     expected = {key: key in required for key in schema.get("properties", {})}
     if Role.AGENT in TOOLS[name].roles:
         # said once for all of them
-        expected = {key: must for key, must in expected.items() if key not in _OWN_IDS}
+        expected = {key: must for key, must in expected.items() if key not in _SAID_ONCE}
     assert _listed(_sections()[name][1], "Arguments") == expected
 
 

@@ -1,0 +1,278 @@
+"""What coordinators of another make call: pair by pair, without a claim, a run id or an exit code.
+
+Names, arguments and answers are those of AI Agent PM's released clients. A `start` is answered only
+after the run was claimed on the caller's behalf.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from aiagent_coordinator import ids
+from aiagent_coordinator.errors import NotFoundError
+from aiagent_coordinator.providers.told import told
+from aiagent_coordinator.runs import Run
+from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.replies import is_long_line
+from aiagent_coordinator.server.tools import Arguments, Context, table, tool
+from aiagent_coordinator.store import legacy, projects, sessions
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent
+
+#: Our words for holding, where theirs is another.
+_HOLD_WORDS = {"no_task": "no_work", "not_due": "no_work", "not_assigned": "agent_not_assigned"}
+#: How long chat and task may stay undecided there; nothing of ours depends on it.
+_PURPOSE_SECONDS = 300
+#: Of a long prompt, for those who cannot read long lines.
+_PROMPT_CHARS = 8000
+
+
+class LegacyArguments(Arguments):
+    """Arguments of another make's calls; what is new in them is ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Pair(LegacyArguments):
+    """An agent in a project."""
+
+    agent_id: str
+    project_id: str
+
+
+class ProcessExit(Pair):
+    """Arguments of `report_process_exit`."""
+
+    remaining_processes: int = Field(0, ge=0)
+    """How many processes of the same agent and project still run."""
+
+
+class AgentError(Pair):
+    """Arguments of `report_agent_error`."""
+
+    error_message: str
+    """A line of its output."""
+
+
+class LogFile(LegacyArguments):
+    """Arguments of `register_execution_log_file`."""
+
+    agent_id: str
+    task_id: str
+    log_file_path: str
+
+
+class Profile(LegacyArguments):
+    """Arguments of `get_subordinate_profile`."""
+
+    agent_id: str
+
+
+async def get_agent_action(context: Context, arguments: Pair) -> Json:
+    """Say what should happen with an agent in a project; `start` is said once for each run."""
+    board, pair = context.board, (arguments.agent_id, arguments.project_id)
+    live = [
+        run
+        for run in (await board.auth.live.all()).values()
+        if (run.agent_id, run.project_id) == pair
+    ]
+    ours = next((run for run in live if legacy.is_legacy(run)), None)
+    if ours is not None:
+        return await _of_live(context, ours)
+    line = await board.snapshot.of_pair(*pair)
+    if line is None:
+        await board.store.read(partial(_check_pair, arguments=arguments))
+        return _hold("agent_not_assigned")
+    if line["action"] != "start":
+        return _hold(line["reason"])
+    policy = board.terms.retry
+    claim = await board.store.write(lambda unit: legacy.claim(unit, *pair, policy))
+    if claim.task is None or claim.agent is None:
+        return _hold(claim.reason or "no_work")
+    said = {
+        "action": "start",
+        "reason": "has_task_work",
+        "task_id": claim.task.id,
+        "provider": claim.agent.provider,
+        "model": claim.agent.model,
+    }
+    return {key: value for key, value in said.items() if value is not None}
+
+
+async def _of_live(context: Context, run: Run) -> Json:
+    if run.stop_reason is not None:
+        pair = (run.agent_id, run.project_id)
+        await context.board.store.write(lambda unit: legacy.told_to_stop(unit, *pair))
+        return {"action": "stop", "reason": run.stop_reason, "task_id": run.task_id}
+    return _hold("spawn_in_progress" if run.authenticated_at is None else "already_running")
+
+
+def _hold(reason: str) -> Json:
+    return {"action": "hold", "reason": _HOLD_WORDS.get(reason, reason)}
+
+
+def _check_pair(unit: Unit, arguments: Pair) -> None:
+    """See that agent and project are there.
+
+    Raises:
+        NotFoundError: in the words of the server that these clients know.
+    """
+    _agent(unit, arguments.agent_id)
+    try:
+        projects.get_project(unit, arguments.project_id)
+    except NotFoundError:
+        raise NotFoundError(f"Project not found: {arguments.project_id}") from None
+
+
+def _agent(unit: Unit, agent_id: str) -> Agent:
+    try:
+        return projects.get_agent(unit, agent_id)
+    except NotFoundError:
+        raise NotFoundError(f"Agent not found: {agent_id}") from None
+
+
+async def list_managed_agents(context: Context, arguments: LegacyArguments) -> Json:
+    """List the ids of the agents that may work."""
+    del arguments
+    agents = await context.board.store.read(projects.list_agents)
+    return {"success": True, "agent_ids": [agent.id for agent in agents if agent.enabled]}
+
+
+async def register_execution_log_file(context: Context, arguments: LogFile) -> Json:
+    """Keep where a coordinator wrote what a run printed."""
+    run = await context.board.store.write(
+        lambda unit: legacy.note_log(
+            unit, arguments.agent_id, arguments.task_id, arguments.log_file_path
+        )
+    )
+    if run is None:
+        return {"success": False, "error": "execution_log_not_found"}
+    return {
+        "success": True,
+        "execution_log_id": run.id,
+        "task_id": arguments.task_id,
+        "agent_id": arguments.agent_id,
+        "log_file_path": arguments.log_file_path,
+    }
+
+
+async def report_agent_error(context: Context, arguments: AgentError) -> Json:
+    """Keep what a coordinator takes for the reason of a failure."""
+
+    def work(unit: Unit) -> None:
+        _check_pair(unit, arguments)
+        run = legacy.live_of(unit, arguments.agent_id, arguments.project_id)
+        if run is not None:
+            legacy.note_error(unit, run, arguments.error_message)
+
+    await context.board.store.write(work)
+    return {
+        "success": True,
+        "agent_id": arguments.agent_id,
+        "project_id": arguments.project_id,
+        "message_id": ids.new_id("evt"),
+    }
+
+
+async def invalidate_session(context: Context, arguments: Pair) -> Json:
+    """Take the news that the process of an agent in a project is gone."""
+    return await context.board.store.write(partial(_exited, context=context, arguments=arguments))
+
+
+async def report_process_exit(context: Context, arguments: ProcessExit) -> Json:
+    """Take the news that one process is gone; with others left, the run is theirs."""
+    if arguments.remaining_processes:
+        await context.board.store.read(partial(_check_pair, arguments=arguments))
+        return {
+            "success": True,
+            "action": "none",
+            "reason": "no_orphan_detected",
+            "agent_id": arguments.agent_id,
+            "project_id": arguments.project_id,
+        }
+    answer = await context.board.store.write(partial(_exited, context=context, arguments=arguments))
+    return {"action": "invalidated_all", **answer}
+
+
+def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
+    _check_pair(unit, arguments)
+    run = legacy.live_of(unit, arguments.agent_id, arguments.project_id)
+    ended = 0
+    if run is not None:
+        ended = sessions.count_open(unit, run.id)
+        legacy.end(unit, run, cause_of(run, has_exited=True), context.board.terms.retry)
+    return {
+        "success": True,
+        "agent_id": arguments.agent_id,
+        "project_id": arguments.project_id,
+        "deleted_agent_sessions": ended,
+        "ended_workflow_sessions": int(run is not None),
+        "ended_conversations": 0,
+    }
+
+
+def cause_of(run: Run, *, has_exited: bool) -> legacy.Cause:
+    """Why a run ends: what its coordinator read in its output counts when it names a limit."""
+    limit = told(run.error) if run.error else None
+    return legacy.Cause(
+        run.coordinator_id if has_exited else "server",
+        has_exited,
+        limit.reason if limit else None,
+        limit.seconds if limit else 0.0,
+    )
+
+
+async def get_app_settings(context: Context, arguments: LegacyArguments) -> Json:
+    """Give the settings that such a coordinator asks for once."""
+    del context, arguments
+    return {
+        "agent_base_prompt": None,
+        "allow_remote_access": False,
+        "pending_purpose_ttl_seconds": _PURPOSE_SECONDS,
+    }
+
+
+async def get_subordinate_profile(context: Context, arguments: Profile) -> Json:
+    """Say who an agent is."""
+    agent = await context.board.store.read(partial(_agent, agent_id=arguments.agent_id))
+    profile: dict[str, Any] = {
+        "id": agent.id,
+        "name": agent.name,
+        "role": agent.id,
+        "type": "ai",
+        "hierarchy_type": "worker",
+        "parent_agent_id": None,
+        "ai_type": agent.provider,
+        "kick_method": "cli",
+        "max_parallel_tasks": agent.max_concurrent,
+        "status": "active" if agent.enabled else "inactive",
+        "system_prompt": agent.role,
+        "skills": [],
+    }
+    if context.call.is_bare and is_long_line(agent.role):
+        profile["system_prompt"] = agent.role[:_PROMPT_CHARS]
+        profile["note"] = "the prompt was cut: your client reads lines of 64 KiB at most"
+    return profile
+
+
+TOOLS = table(
+    (
+        tool(Pair, get_agent_action, "Say what an agent should do.", Role.COORDINATOR),
+        tool(LegacyArguments, list_managed_agents, "List the agents.", Role.COORDINATOR),
+        tool(
+            LogFile,
+            register_execution_log_file,
+            "Say where the output of a run lies.",
+            Role.COORDINATOR,
+        ),
+        tool(AgentError, report_agent_error, "Report an error of an agent.", Role.COORDINATOR),
+        tool(Pair, invalidate_session, "Report that a process is gone.", Role.COORDINATOR),
+        tool(ProcessExit, report_process_exit, "Report that a process is gone.", Role.COORDINATOR),
+        tool(LegacyArguments, get_app_settings, "Read settings.", Role.COORDINATOR),
+        tool(Profile, get_subordinate_profile, "Say who an agent is.", Role.COORDINATOR),
+    )
+)

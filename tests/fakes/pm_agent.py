@@ -1,0 +1,121 @@
+"""An agent's program as AI Agent PM's coordinators start it: a real MCP client behind `nc -U`.
+
+It finds its server in `--mcp-config` (inline, or a file), its credentials in the environment, and does
+what the first word of its task says: succeed, fail, block, silent (leaves without a report), hang, or
+quota. An agent whose id begins with `dies` ends before it authenticates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    if os.environ["AGENT_ID"].startswith("dies"):
+        print("Error: this program does not start here", flush=True)
+        return 4
+    given = sys.argv[sys.argv.index("--mcp-config") + 1]
+    config = json.loads(given if given.startswith("{") else Path(given).read_text("utf-8"))
+    server = config["mcpServers"]["agent-pm"]
+    with subprocess.Popen(
+        [server["command"], *server["args"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        code = Agent(process).work()
+        process.kill()
+    return code
+
+
+class Agent:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._out, self._in = process.stdin, process.stdout
+        self._last_id = 0
+        self._token = ""
+
+    def work(self) -> int:
+        about = {"name": "pm-agent", "version": "1"}
+        params = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": about}
+        self._request("initialize", params)
+        self._send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        self._request("tools/list", {})
+        known = self._tool(
+            "authenticate",
+            agent_id=os.environ["AGENT_ID"],
+            passkey=os.environ["AGENT_PASSKEY"],
+            project_id=os.environ["PROJECT_ID"],
+        )
+        self._token = known["session_token"]
+        task: dict[str, Any] = {}
+        while True:
+            step = self._tool("get_next_action")
+            print(step["action"], flush=True)
+            match step["action"]:
+                case "get_task":
+                    task = self._tool("get_my_task")["task"]
+                case "work":
+                    self._tool("report_progress", progress=50)
+                case "report_completion":
+                    code = self._finish(task["description"].split()[0])
+                    if code is not None:
+                        return code
+                case "exit":
+                    self._tool("logout")
+                    return 0
+                case other:
+                    print("Error: unknown action", other, flush=True)
+                    return 9
+
+    def _finish(self, what: str) -> int | None:
+        """Report, and go on; or leave with an exit status."""
+        match what:
+            case "succeed":
+                self._tool("report_completed", result="success", summary="it is done")
+            case "fail":
+                self._tool("report_completed", result="failed", summary="it cannot be done")
+            case "block":
+                self._tool("report_completed", result="blocked", summary="somebody must help")
+            case "hang":
+                time.sleep(600)
+            case "quota":
+                print("Error: quota exhausted, please retry after 70 seconds", flush=True)
+                return 1
+            case _:
+                return 0
+        return None
+
+    def _tool(self, name: str, **arguments: object) -> dict[str, Any]:
+        if self._token:
+            arguments["session_token"] = self._token
+        result = self._request("tools/call", {"name": name, "arguments": arguments})
+        text = result["content"][0]["text"]
+        if result.get("isError"):
+            print("Error:", text, flush=True)
+            raise SystemExit(3)
+        return json.loads(text)
+
+    def _request(self, method: str, params: object) -> dict[str, Any]:
+        self._last_id += 1
+        self._send({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        while True:
+            line = self._in.readline()
+            if not line:
+                print("Error: the server went away", flush=True)
+                raise SystemExit(5)
+            message = json.loads(line)
+            if message.get("id") == self._last_id:
+                return message["result"]
+
+    def _send(self, message: object) -> None:
+        self._out.write(json.dumps(message).encode() + b"\n")
+        self._out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""A stand-in for AI Agent PM, and our coordinator started with a file of its own coordinator."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from support.house import House, until
+
+FAKES = Path(__file__).parents[1] / "fakes"
+TOKEN = "tok-123"
+
+
+@dataclass
+class Foreign:
+    """The stand-in server and the house of the coordinator that drives it."""
+
+    home: House
+    root: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "pm.sock"
+
+    def board(self, **board: Any) -> None:
+        """Say what there is; read again at each call."""
+        draft = self.root / "pm" / "board.tmp"
+        draft.write_text(json.dumps({"token": TOKEN, "projects": [], **board}))
+        draft.rename(self.root / "pm" / "board.json")
+
+    def project(self, name: str, *agents: str) -> dict[str, Any]:
+        folder = self.folder(name)
+        return {
+            "project_id": name,
+            "project_name": name.title(),
+            "working_directory": str(folder),
+            "agents": list(agents),
+        }
+
+    def folder(self, name: str) -> Path:
+        folder = self.root / "wd" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def calls(self, tool: str, **arguments: object) -> list[dict[str, Any]]:
+        """Arguments of the calls of a tool that have these among theirs."""
+        file = self.root / "pm" / "calls.jsonl"
+        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        params = [json.loads(line)["params"] for line in lines]
+        return [
+            one["arguments"]
+            for one in params
+            if one["name"] == tool and arguments.items() <= one["arguments"].items()
+        ]
+
+    def write(self, *agents: str, **settings: Any) -> None:
+        """Write the file of aiagent-runner."""
+        told: dict[str, Any] = {
+            "polling_interval": 1,
+            "mcp_socket_path": str(self.socket),
+            "coordinator_token": TOKEN,
+            "agents": {agent: {"passkey": f"key-of-{agent}"} for agent in agents},
+            "ai_providers": {"claude": {"cli_command": str(FAKES / "pm_cli.py"), "cli_args": []}},
+        }
+        told |= settings
+        self.home.config.write_text(
+            yaml.safe_dump({k: v for k, v in told.items() if v is not None})
+        )
+
+    def passes(self, count: int) -> None:
+        """Wait until the loop has looked so many times more."""
+        tool = "list_active_projects_with_agents"
+        before = len(self.calls(tool))
+        until("the loop goes on", lambda: len(self.calls(tool)) >= before + count)
+
+    @contextmanager
+    def serving(self) -> Generator[subprocess.Popen[bytes]]:
+        """One life of the stand-in."""
+        command = [sys.executable, str(FAKES / "pm_server.py"), str(self.socket)]
+        with (self.root / "pm.log").open("ab") as log:
+            process = subprocess.Popen([*command, str(self.root / "pm")], stdout=log, stderr=log)
+        up = self.root / "pm" / "up"
+        until("the stand-in listens", up.exists)
+        up.unlink()
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+@contextmanager
+def foreign(root: Path) -> Generator[Foreign]:
+    """A folder with a stand-in and a coordinator that is not started yet."""
+    home = House(root)
+    made = Foreign(home, root)
+    (root / "pm").mkdir()
+    (root / "home").mkdir()
+    (root / "rt").mkdir(mode=0o700)
+    home.env = {
+        "HOME": str(root / "home"),
+        "XDG_RUNTIME_DIR": str(root / "rt"),
+        "XDG_STATE_HOME": str(root / "home" / "state"),
+        "XDG_CONFIG_HOME": str(root / "home" / "config"),
+    }
+    made.board()
+    try:
+        yield made
+    finally:
+        home.close()
