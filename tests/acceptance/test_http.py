@@ -67,7 +67,7 @@ def test_the_daemon_serves_http_where_the_file_says(place: House) -> None:
         f"http://127.0.0.1:{port}/mcp", data=json.dumps(body).encode(), headers=headers
     )
     assert status == 200
-    assert "projects" in answer["result"]["structuredContent"]
+    assert "projects" in json.loads(answer["result"]["content"][0]["text"])
 
 
 def test_a_taken_port_is_told_with_who_holds_it_and_nothing_is_started(place: House) -> None:

@@ -83,7 +83,13 @@ class Web:
         answer = await self.post("tools/call", {"name": tool_name, "arguments": arguments})
         assert answer.status_code == 200, answer.text
         body = body_of(answer)
-        return body["result"]["structuredContent"] if "result" in body else {"loud": body["error"]}
+        if "result" not in body:
+            return {"loud": body["error"]}
+        result = body["result"]
+        if "structuredContent" in result:
+            return result["structuredContent"]
+        text = result["content"][0]["text"]
+        return {"refused": text} if result.get("isError") else json.loads(text)
 
     def _headers(self, more: Mapping[str, str]) -> dict[str, str]:
         session = {"mcp-session-id": self.session} if self.session else {}
