@@ -323,6 +323,7 @@ def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService
             token=house.coordinator_token,
             limits=_limits(house.loaded),
             polling_seconds=settings.polling_interval,
+            call_seconds=settings.api_timeout,
             max_finishing=settings.max_finishing,
             run_limits=_run_limits(house.loaded),
             overrides=_overrides(house.loaded),
@@ -361,6 +362,7 @@ def _foreign(house: House) -> ForeignTerms | None:
         root_agent_id=runner.root_agent_id,
         protection=ErrorProtection(**told),
         upload=None if upload is None else _upload(upload),
+        call_seconds=house.loaded.settings.api_timeout,
     )
 
 

@@ -210,6 +210,7 @@ def _pointers(house: House) -> Generator[None]:
             "state_dir": str(house.state.root),
             "version": __version__,
             "timezone": house.loaded.settings.timezone,
+            "api_timeout": str(house.loaded.settings.api_timeout),
         }
     )
     files = house.loaded.pointer_files

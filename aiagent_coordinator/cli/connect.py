@@ -37,6 +37,8 @@ class Place:
     socket: Path
     #: The time zone of what people are shown, as the server's settings say.
     zone: str = "UTC"
+    #: So long one call to the server may take.
+    call_seconds: float = CALL_SECONDS
 
     @property
     def origin(self) -> str:
@@ -62,7 +64,8 @@ def locate(options: Options) -> Place:
             continue
         state_dir = paths.StateDir(Path(note["state_dir"]))
         zone = os.environ.get("AIAGENT_COORDINATOR_TIMEZONE") or note["timezone"]
-        place = Place(config, state_dir, Path(note["socket"]), zone)
+        seconds = _seconds(note["api_timeout"])
+        place = Place(config, state_dir, Path(note["socket"]), zone, seconds)
         # the runtime folder may differ between logins: a note whose socket is there wins
         if place.socket.exists():
             return place
@@ -92,11 +95,21 @@ def read_pointer(file: Path) -> dict[str, str] | None:
         return None
     zone = known.get("timezone")
     zone = zone if isinstance(zone, str) else "UTC"
-    return {"socket": socket, "state_dir": state_dir, "timezone": zone}
+    limit = known.get("api_timeout")
+    limit = limit if isinstance(limit, str) else ""
+    return {"socket": socket, "state_dir": state_dir, "timezone": zone, "api_timeout": limit}
+
+
+def _seconds(noted: str) -> float:
+    """What the server noted as the limit of a call, else what is usual."""
+    try:
+        return float(noted)
+    except ValueError:
+        return CALL_SECONDS
 
 
 @contextmanager
-def board(place: Place, timeout_seconds: float = CALL_SECONDS) -> Generator[BlockingClient]:
+def board(place: Place) -> Generator[BlockingClient]:
     """Connect to the server as the person.
 
     Raises:
@@ -108,7 +121,7 @@ def board(place: Place, timeout_seconds: float = CALL_SECONDS) -> Generator[Bloc
     with ExitStack() as stack:
         try:
             key = place.state_dir.operator_key.read_text("ascii").strip()
-            client = BlockingClient(str(place.socket), hello_person(key), timeout_seconds)
+            client = BlockingClient(str(place.socket), hello_person(key), place.call_seconds)
             stack.enter_context(client)
         except PermissionError as error:
             raise ForbiddenError(

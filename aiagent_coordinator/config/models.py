@@ -351,6 +351,9 @@ class Settings(SandboxSettings):
         1800.0,
         "A run that prints nothing for so long, starts nothing and hardly uses the processor, is stopped.",
     )
+    api_timeout: PositiveDuration = setting(
+        30.0, "One call to the server, by the loop and by commands, may take so long."
+    )
     run_timeout: PositiveDuration | None = setting(
         None, "A run that takes longer is stopped; without, only silence ends one."
     )

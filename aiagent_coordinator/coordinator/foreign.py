@@ -56,6 +56,8 @@ class ForeignTerms:
     protection: ErrorProtection = field(default_factory=ErrorProtection)
     #: Where finished logs are sent, if anywhere.
     upload: Upload | None = None
+    #: So long one call may take.
+    call_seconds: float = CALL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class ForeignLink:
         await self._up.wait()
 
     async def ask(
-        self, tool: str, arguments: Mapping[str, Any], *, seconds: float = CALL_SECONDS
+        self, tool: str, arguments: Mapping[str, Any], *, seconds: float | None = None
     ) -> dict[str, Any]:
         """Call a tool of the server.
 
@@ -186,7 +188,9 @@ class ForeignLink:
             raise UnavailableError("the server is not connected")
         told = {**arguments, "coordinator_token": self.terms.token}
         try:
-            return await client.call(tool, told, deadline_seconds=seconds)
+            return await client.call(
+                tool, told, deadline_seconds=self.terms.call_seconds if seconds is None else seconds
+            )
         except UnavailableError:
             self._drop_now.set()
             raise
@@ -281,7 +285,7 @@ class ForeignLink:
         tool: str,
         arguments: Mapping[str, Any],
         *,
-        deadline_seconds: float = CALL_SECONDS,
+        deadline_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Do what one of our own calls means there.
 

@@ -58,7 +58,7 @@ class Link(Protocol):
         ...
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], *, deadline_seconds: float = CALL_SECONDS
+        self, tool: str, arguments: Mapping[str, Any], *, deadline_seconds: float | None = None
     ) -> dict[str, Any]:
         """Call one of our tools; see `ServerLink.call`."""
         ...
@@ -73,8 +73,11 @@ class ServerLink:
         token: str,
         coordinator_id: str,
         on_update: Callable[[str], None],
+        *,
+        call_seconds: float = CALL_SECONDS,
     ) -> None:
         self._socket_path = socket_path
+        self._call_seconds = call_seconds
         self._hello = protocol.hello_coordinator(token)
         self._uris = (protocol.ACTIONS_URI, protocol.runs_uri(coordinator_id))
         self._on_update = on_update
@@ -114,7 +117,7 @@ class ServerLink:
                     hint="to drive AI Agent PM, start with a file of its coordinator",
                 )
             for uri in self._uris:
-                await client.subscribe(uri)
+                await client.subscribe(uri, deadline_seconds=self._call_seconds)
             self._client = client
             self._up.set()
             if self._was_down:
@@ -144,9 +147,14 @@ class ServerLink:
         tool: str,
         arguments: Mapping[str, Any],
         *,
-        deadline_seconds: float = CALL_SECONDS,
+        deadline_seconds: float | None = None,
     ) -> dict[str, Any]:
         """Call a tool of the server.
+
+        Args:
+            tool: Its name.
+            arguments: As the tool's schema says.
+            deadline_seconds: For this call; None: what every call may take.
 
         Raises:
             UnavailableError: no connection, no answer in time, or the connection ended; whether
@@ -156,4 +164,5 @@ class ServerLink:
         client = self._client
         if client is None:
             raise UnavailableError("the server is not connected")
-        return await client.call(tool, dict(arguments), deadline_seconds=deadline_seconds)
+        seconds = self._call_seconds if deadline_seconds is None else deadline_seconds
+        return await client.call(tool, dict(arguments), deadline_seconds=seconds)

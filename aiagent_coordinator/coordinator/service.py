@@ -25,7 +25,7 @@ from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.foreign import ForeignLink, ForeignTerms
 from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop
 from aiagent_coordinator.coordinator.journal import Journal
-from aiagent_coordinator.coordinator.link import Link, ServerLink
+from aiagent_coordinator.coordinator.link import CALL_SECONDS, Link, ServerLink
 from aiagent_coordinator.coordinator.loop import Loop, Pulse
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
@@ -63,6 +63,7 @@ class CoordinatorSettings:
     token: str
     limits: Limits
     polling_seconds: float = 10.0
+    call_seconds: float = CALL_SECONDS
     max_finishing: int = 2
     run_limits: RunLimits = field(default_factory=RunLimits)
     overrides: LimitOverrides = field(default_factory=LimitOverrides)
@@ -143,7 +144,11 @@ class CoordinatorService:
         updates = _Updates(coordinator_id)
         foreign = self._foreign_link(updates)
         link: Link = foreign or ServerLink(
-            self.settings.socket, self.settings.token, coordinator_id, updates.received
+            self.settings.socket,
+            self.settings.token,
+            coordinator_id,
+            updates.received,
+            call_seconds=self.settings.call_seconds,
         )
         outbox = Outbox(journal, link, self._clock, self.settings.state.runs)
         context = Context(

@@ -43,6 +43,27 @@ def test_a_server_that_takes_the_connection_and_says_nothing_holds_nobody_for_ev
         assert home.finished(task["id"])["status"] == "succeeded"
 
 
+def test_a_call_that_gets_no_answer_ends_after_the_time_that_is_set(short_dir: Path):
+    """The server takes the call and stands still: the command gives up, and the loop says so."""
+    with house(short_dir) as home:
+        home.write(api_timeout="1s", polling_interval="1s")
+        server = home.ready("serve")
+        home.start("coordinate")
+        until("the loop is there", lambda: home.json("status").get("coordinators"))
+        server.send_signal(signal.SIGSTOP)
+        try:
+            done = home.run("status", check=False)
+            assert done.returncode == 4, done.stderr
+            assert "within 1 s" in done.stderr
+            told = until("the loop gives up on a call", lambda: home.logged("loop.failed"))
+            assert "within 1 s" in told[0]["error"]
+        finally:
+            server.send_signal(signal.SIGCONT)
+        task = home.add("Work", script(REPORT))
+        assert home.finished(task["id"])["status"] == "succeeded"
+        home.down()
+
+
 def test_texts_larger_than_any_line_buffer_arrive_whole(short_dir: Path):
     """250 KB of description go to the board, to the loop, and through the bridge to the agent."""
     with house(short_dir) as home:
