@@ -36,6 +36,8 @@ TAKE_OVER_SECONDS = 30.0
 GO_SECONDS = 60.0
 #: Steps of short waits for another process: quick at first, so that a start costs no extra step.
 POLL_SECONDS = (0.002, 0.05)
+#: Between the lock's freedom and the end of the process lies the kernel's tidying up alone.
+GONE_SECONDS = 1.0
 #: Where there is no pidfd, the lock is looked at this often.
 LOCK_POLL_SECONDS = 0.1
 #: Beside a pidfd the lock is looked at this often: a safety net, not a clock.
@@ -54,8 +56,8 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._census = Census()
-        #: Shims that are our children: to be reaped, and nothing else.
-        self._children: set[int] = set()
+        #: Shims that are our children, and whose: to be reaped, and nothing else.
+        self._children: dict[int, Path] = {}
 
     def inspect(self, directory: Path) -> Hold:
         """Say what the directory says; see `inspection.inspect`."""
@@ -133,7 +135,7 @@ class LocalExecutor:
         while True:
             found = await self._in_thread(lambda: self.inspect(directory))
             if found.state is not HoldState.HELD:
-                self._reap()
+                await self._see_off(directory)
                 return await self._in_thread(partial(self._clear, directory, found))
             handle = _open_process(found.shim)
             if handle is None:
@@ -236,10 +238,17 @@ class LocalExecutor:
             pass_fds=(lock,),
             start_new_session=True,
         )
-        self._children.add(child.pid)
+        self._children[child.pid] = directory
         # We reap it by its number: a Popen that goes away would complain that the shim lives on.
         child.returncode = 0
         return child.pid
+
+    async def _see_off(self, directory: Path) -> None:
+        """Reap the shim of a directory: its lock is free a moment before it is gone."""
+        pause = _Pause(GONE_SECONDS)
+        self._reap()
+        while directory in self._children.values() and await pause.sleep():
+            self._reap()
 
     def _reap(self) -> None:
         """Take the ends of our shims; nothing is learned from them."""
@@ -249,7 +258,7 @@ class LocalExecutor:
             except ChildProcessError:
                 ended = pid
             if ended:
-                self._children.discard(pid)
+                self._children.pop(pid, None)
 
 
 class _Pause:

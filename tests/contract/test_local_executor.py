@@ -381,3 +381,18 @@ async def test_a_coordinator_killed_while_it_starts_runs_loses_none_and_doubles_
             assert found.record.exit_code == 7
             assert (directory / "out").read_text() == "line 1\nline 2\nline 3\n"
     assert not bench.living()
+
+
+async def test_a_shim_is_taken_note_of_even_when_it_is_gone_only_a_moment_after_its_lock(
+    executor: Executor, bench: Bench
+):
+    """The kernel lets the lock go before the process ends; nobody may look for hours after that."""
+    for number in range(10):
+        directory = await start(executor, bench, bench.fake("exit:0"), f"r{number}")
+        shim = executor.inspect(directory).shim
+        assert shim is not None
+        while is_held(directory):
+            pass
+        with anyio.fail_after(30):
+            await executor.wait(directory)
+        assert process.start_ticks(shim.pid) is None, f"left to be reaped, in round {number}"

@@ -31,6 +31,8 @@ HAS_DISKS = os.geteuid() == 0 and shutil.which("mount") is not None
 ROLES = st.sampled_from(["serve", "coordinate"])
 ENDS = st.sampled_from([signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
 
+STAYS_DOWN = st.sampled_from([False, False, True])
+
 
 class AnyOrder(RuleBasedStateMachine):
     """One house and everything that can happen to it; checked after each step and at the end."""
@@ -43,7 +45,8 @@ class AnyOrder(RuleBasedStateMachine):
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="aac-")))
             disk = stack.enter_context(small_disk(root / "disk", 64)) if HAS_DISKS else None
             (root / "h").mkdir()
-            self.storm: Storm = stack.enter_context(storm(root / "h", disk))
+            limits = {"run_timeout": "1h", "silence_timeout": "1h"}
+            self.storm: Storm = stack.enter_context(storm(root / "h", disk, **limits))
             for agent in AGENTS:
                 self.storm.add(agent)
             self.time_passes()
@@ -62,6 +65,9 @@ class AnyOrder(RuleBasedStateMachine):
             self.storm.check_places()
             self.storm.check_ends()
             self.storm.check_folders()
+            # a clock that is set makes nobody late
+            late = "SELECT id, reason FROM run WHERE reason IN ('timed_out', 'stalled', 'lost')"
+            assert not self.storm.rows(late)
             self.storm.go_home()
         except BaseException as error:
             error.add_note("\n".join([*self.storm.said, self.storm.home.log_text()]))
@@ -86,14 +92,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.storm.open_gate(task_id, code)
         self._did("exit", task_id, code)
 
-    @precondition(lambda self: self.storm.open_tasks())
+    @precondition(lambda self: "serve" in self.storm.up and self.storm.open_tasks())
     @rule(which=st.integers(0, 9))
     def cancel(self, which: int) -> None:
         tasks = self.storm.open_tasks()
         self.storm.cancel(tasks[which % len(tasks)])
         self._did("cancel", tasks[which % len(tasks)])
 
-    @precondition(lambda self: self.storm.live_runs())
+    @precondition(lambda self: "serve" in self.storm.up and self.storm.live_runs())
     @rule(which=st.integers(0, 9))
     def stop(self, which: int) -> None:
         if runs := self.storm.live_runs():
@@ -108,10 +114,12 @@ class AnyOrder(RuleBasedStateMachine):
             self._did("kill shim", runs[which % len(runs)])
 
     @precondition(lambda self: "coordinate" in self.storm.up)
-    @rule(how=ENDS)
-    def kill_coordinator(self, how: signal.Signals) -> None:
+    @rule(how=ENDS, stays=STAYS_DOWN)
+    def kill_coordinator(self, how: signal.Signals, *, stays: bool) -> None:
         self.storm.end("coordinate", how)
-        self._did("kill coordinator", how.name)
+        if not stays:
+            self.storm.start("coordinate")
+        self._did("kill coordinator", how.name, "down" if stays else "again")
 
     @precondition(lambda self: "coordinate" in self.storm.up)
     @rule()
@@ -126,10 +134,12 @@ class AnyOrder(RuleBasedStateMachine):
         self._did("coordinator up")
 
     @precondition(lambda self: "serve" in self.storm.up)
-    @rule(how=ENDS)
-    def server_down(self, how: signal.Signals) -> None:
+    @rule(how=ENDS, stays=STAYS_DOWN)
+    def server_down(self, how: signal.Signals, *, stays: bool) -> None:
         self.storm.end("serve", how)
-        self._did("server down", how.name)
+        if not stays:
+            self.storm.start("serve")
+        self._did("server down", how.name, "down" if stays else "again")
 
     @precondition(lambda self: "serve" not in self.storm.up)
     @rule()

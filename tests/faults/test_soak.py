@@ -30,7 +30,7 @@ ROOM = {"descriptors": 12.0, "threads": 8.0, "MiB": 8.0}
 #: Beside it the memory may grow by so much of itself an hour.
 MEMORY_PER_HOUR = 0.10
 #: A child that has ended is taken note of within this.
-ZOMBIE_SECONDS = 5.0
+ZOMBIE_SECONDS = 20.0
 #: What happens, and how often it is chosen beside the others.
 WEATHER = {
     "add": 10,
@@ -148,7 +148,15 @@ class Soak:
         found = set(zombies([process.pid for process in self.storm.up.values()]))
         self._zombies = {pid: self._zombies.get(pid, now) for pid in found}
         old = [pid for pid, since in self._zombies.items() if now - since > ZOMBIE_SECONDS]
-        assert not old, f"nobody took note of the end of {old}"
+        assert not old, f"nobody took note of the end of {[stat_of(pid) for pid in old]}"
+
+
+def stat_of(pid: int) -> str:
+    """What the kernel says of a process: number, name, state, parent and more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text()[:100]
+    except OSError:
+        return f"{pid}, gone by now"
 
 
 def zombies(parents: list[int]) -> Iterator[int]:
@@ -160,11 +168,7 @@ def zombies(parents: list[int]) -> Iterator[int]:
             except OSError:
                 continue
             for child in children:
-                try:
-                    stat = Path(f"/proc/{child}/stat").read_text()
-                except OSError:
-                    continue
-                if stat.rpartition(")")[2].split()[0] == "Z":
+                if stat_of(int(child)).rpartition(")")[2].split()[:1] == ["Z"]:
                     yield int(child)
 
 
