@@ -362,5 +362,6 @@ async def test_without_a_form_an_answer_that_is_missing_is_missing(short_dir: Pa
         claimed = await board.claim()
         await _ask(board, claimed)
         async with browsing(board, board.operator_key) as web:
+            await web.shake_hands()
             answer = await web.tool("answer_question", task_id=claimed.run.task_id)
             assert answer["error"]["code"] == "VALIDATION"
