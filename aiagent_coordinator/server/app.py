@@ -159,6 +159,11 @@ class Server:
                     await self._stop(listener)
                 self._scope.cancel()
 
+    @property
+    def is_answering_http(self) -> bool:
+        """Whether any HTTP request waits for its answer."""
+        return self._web.is_answering
+
     async def _serve(
         self,
         listener: SocketListener,
