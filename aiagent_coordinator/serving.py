@@ -78,6 +78,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     lease_seconds=house.loaded.settings.lease.seconds,
                     takeover_grace_seconds=house.loaded.settings.lease.takeover_grace,
                     state=house.state,
+                    mask=house.masker.mask_text,
                     http=http,
                 ),
                 clock=SystemClock(),

@@ -17,14 +17,14 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server as SdkServer
 from mcp.server.models import InitializationOptions
 from mcp.server.runner import serve_dual_era_loop
-from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INTERNAL_ERROR,
     PROTOCOL_VERSION_META_KEY,
     CallToolRequestParams,
     CallToolResult,
-    EmptyResult,
+    Icon,
+    InputRequiredResult,
     JSONRPCError,
     JSONRPCMessage,
     JSONRPCNotification,
@@ -32,27 +32,32 @@ from mcp_types import (
     JSONRPCResponse,
     ListToolsResult,
     PaginatedRequestParams,
-    SubscribeRequestParams,
     TextContent,
     Tool,
-    UnsubscribeRequestParams,
     jsonrpc_message_adapter,
 )
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from aiagent_coordinator.errors import CoordinatorError
-from aiagent_coordinator.server.calls import Board, Call, Session
+from aiagent_coordinator.server.calls import Call, Session, Shelf
 from aiagent_coordinator.server.connection import INVALID_REQUEST, Connection, Frame
-from aiagent_coordinator.server.http.channel import HttpChannel
+from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.long_calls import LongCalls
+from aiagent_coordinator.server.long_questions import LongQuestions
+from aiagent_coordinator.server.persons import completed
 from aiagent_coordinator.server.replies import (
+    ABOUT,
+    ICON,
     INSTRUCTIONS,
     NAME,
+    TITLE,
     RpcError,
     capability,
     has_structure,
-    loud,
     reply_to,
+    title_of,
 )
+from aiagent_coordinator.server.shelf import ShelfHandlers, sdk_error
 from aiagent_coordinator.wire.protocol import MAX_FRAME_BYTES
 
 _Context = ServerRequestContext[dict[str, Any], Any]
@@ -62,19 +67,31 @@ _INITIALIZED = JSONRPCNotification(jsonrpc="2.0", method="notifications/initiali
 class Adapter:
     """Serves the board over MCP; one for all connections."""
 
-    def __init__(self, board: Board, version: str) -> None:
+    def __init__(self, board: Shelf, live: Live, version: str) -> None:
         self._board = board
         # handlers run in tasks that the SDK starts below `serve`: they inherit what is set there
         self._session: ContextVar[Session] = ContextVar("session")
+        shelf = self._shelf = ShelfHandlers(board, live, self._session.get)
         self._sdk = SdkServer(
             NAME,
+            title=TITLE,
+            description=ABOUT,
             version=version,
+            icons=[Icon(src=ICON, mime_type="image/svg+xml", sizes=["any"])],
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
-            on_subscribe_resource=self._subscribe,
-            on_unsubscribe_resource=self._unsubscribe,
+            on_list_resources=shelf.list_resources,
+            on_list_resource_templates=shelf.list_templates,
+            on_read_resource=shelf.read,
+            on_subscribe_resource=shelf.subscribe,
+            on_unsubscribe_resource=shelf.unsubscribe,
+            on_subscriptions_listen=shelf.listen,
+            on_list_prompts=shelf.list_prompts,
+            on_get_prompt=shelf.prompt,
         )
+        # a long call is answered by what the SDK has no type for
+        self._sdk.add_request_handler("tools/call", CallToolRequestParams, self._call_tool)
+        self._long = LongCalls(self._sdk, LongQuestions(board, self._session.get))
         # the tracing middleware takes a tenth of the server's time and nobody reads its spans
         self._sdk.middleware.clear()
         self._options = self._sdk.create_initialization_options(
@@ -90,6 +107,10 @@ class Adapter:
     def options(self) -> InitializationOptions:
         """What it says of itself in a handshake."""
         return self._options
+
+    def close_streams(self) -> None:
+        """End the streams that never end by themselves."""
+        self._shelf.close_streams()
 
     def enter(self, session: Session) -> None:
         """From here on, in this task and what it starts, requests are this session's."""
@@ -113,24 +134,34 @@ class Adapter:
         tools = self._board.tools(self._session.get().caller)
         return ListToolsResult(
             tools=[
-                Tool(name=tool.name, description=tool.description, input_schema=tool.input_schema)
+                Tool(
+                    name=tool.name,
+                    title=title_of(tool.name),
+                    description=tool.description,
+                    input_schema=tool.input_schema,
+                )
                 for tool in tools
             ]
         )
 
-    async def _call_tool(self, ctx: _Context, params: CallToolRequestParams) -> CallToolResult:
-        call = Call(
-            self._session.get(),
-            params.name,
-            params.arguments or {},
-            ctx.request_id,
-            ctx.session.report_progress if ctx.meta and ctx.meta.get("progressToken") else None,
-            _revision(ctx),
-        )
+    async def _call_tool(
+        self, ctx: _Context, params: CallToolRequestParams
+    ) -> CallToolResult | InputRequiredResult | dict[str, Any]:
+        session = self._session.get()
+        began = await self._long.begin(ctx, params)
+        if began is not None:
+            return began
+        arguments = await completed(self._board, session, ctx, params)
+        if isinstance(arguments, InputRequiredResult):
+            return arguments
+        # for a client that did not ask to be told it does nothing
+        progress = ctx.session.report_progress
+        revision = _revision(ctx)
+        call = Call(session, params.name, arguments, ctx.request_id, progress, revision)
         try:
             reply = await reply_to(self._board, call)
         except RpcError as error:
-            raise _sdk_error(error) from error
+            raise sdk_error(error) from error
         return CallToolResult(
             content=[TextContent(type="text", text=reply.text)],
             # who never heard of it may stumble over it
@@ -138,31 +169,11 @@ class Adapter:
             is_error=reply.is_error,
         )
 
-    async def _subscribe(self, ctx: _Context, params: SubscribeRequestParams) -> EmptyResult:
-        session = self._session.get()
-        if isinstance(session.channel, HttpChannel):
-            if not session.channel.is_lasting:
-                raise MCPError(INVALID_REQUEST, "without a session nothing can be pushed")
-            session.channel.push = ctx.session.send_resource_updated
-        try:
-            await self._board.subscribe(session, str(params.uri))
-        except CoordinatorError as error:
-            raise _sdk_error(loud(error)) from error
-        return EmptyResult()
-
-    async def _unsubscribe(self, ctx: _Context, params: UnsubscribeRequestParams) -> EmptyResult:
-        del ctx
-        self._board.unsubscribe(self._session.get(), str(params.uri))
-        return EmptyResult()
-
 
 def _revision(ctx: _Context) -> str | None:
     """What the caller shook hands on, or named with its request; None: it did neither."""
-    return None if ctx.session.client_params is None else ctx.protocol_version
-
-
-def _sdk_error(error: RpcError) -> MCPError:
-    return MCPError(error.code, error.message, error.data)
+    is_modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+    return ctx.protocol_version if is_modern or ctx.session.client_params is not None else None
 
 
 class _Reader:

@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.herald import Herald
 from aiagent_coordinator.server.http.settings import HttpSettings
 from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.log_watch import LogWatch
 from aiagent_coordinator.server.protocols import Protocols
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
@@ -79,6 +80,8 @@ class ServerSettings:
     unsandboxed: bool = False
     #: None: what the limit of open files allows.
     max_connections: int | None = None
+    #: Takes secrets out of what runs printed, where that is shown.
+    mask: Callable[[str], str] = str
     #: Where and to whom the same is served over HTTP; None: nowhere.
     http: HttpSettings | None = None
 
@@ -108,9 +111,10 @@ class Server:
             settings.max_concurrent,
             unsandboxed=settings.unsandboxed,
             state=settings.state,
+            mask=settings.mask,
         )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
-        self._protocols = Protocols(self._boards, settings.version)
+        self._protocols = Protocols(self._boards, self._live, settings.version)
         self._herald = Herald(store, live_runs, snapshot, self._live, clock)
         self._web = Web(
             Parts(store, self._auth, live_runs, self._live, self._protocols, clock),
@@ -155,6 +159,11 @@ class Server:
                     await self._stop(listener)
                 self._scope.cancel()
 
+    @property
+    def is_answering_http(self) -> bool:
+        """Whether any HTTP request waits for its answer."""
+        return self._web.is_answering
+
     async def _serve(
         self,
         listener: SocketListener,
@@ -171,6 +180,8 @@ class Server:
                 tasks.start_soon(self._expire_questions)
                 tasks.start_soon(legacy.sweep, self._boards)
                 tasks.start_soon(self._protocols.prefetch)
+                if self._settings.state is not None:
+                    tasks.start_soon(LogWatch(self._live, self._settings.state).run)
                 if http_sock is not None:
                     tasks.start_soon(self._web.run, http_sock)
                 task_status.started()
@@ -301,6 +312,7 @@ class Server:
         for connection in self._connections:
             connection.stop()
         self._boards.bells.close()
+        self._protocols.close_streams()
         with anyio.move_on_after(STOP_SECONDS):
             for connection in list(self._connections):
                 await connection.until_quiet()

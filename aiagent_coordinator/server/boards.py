@@ -13,7 +13,6 @@ from aiagent_coordinator import failpoints
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.errors import (
     ForbiddenError,
-    NotFoundError,
     UnauthorizedError,
     ValidationError,
 )
@@ -35,8 +34,17 @@ from aiagent_coordinator.server.auth import (
     Role,
     has_agent,
 )
-from aiagent_coordinator.server.calls import Call, Json, Session, ToolInfo, UnknownToolError
+from aiagent_coordinator.server.calls import (
+    Call,
+    Json,
+    LongState,
+    Session,
+    ToolInfo,
+    UnknownToolError,
+)
+from aiagent_coordinator.server.library import Kind, Library, Readable, Text
 from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.prompts import PromptInfo, fill, prompts_for
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.tools import Context, Tool
 from aiagent_coordinator.store import effects, legacy
@@ -79,6 +87,8 @@ class Terms:
     unsandboxed: bool = False
     #: The folder whose disk the store needs.
     state: StateDir | None = None
+    #: Takes secrets out of what runs printed.
+    mask: Callable[[str], str] = str
 
 
 class Boards:
@@ -104,6 +114,7 @@ class Boards:
         self.coordinators: dict[str, datetime] = {}
         #: What each of them said when it looked last.
         self.told: dict[str, ListActions] = {}
+        self.library = Library(store, terms.state, terms.mask)
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
@@ -117,6 +128,35 @@ class Boards:
         Raises:
             CoordinatorError: it is refused or failed.
         """
+        tool, context, arguments = await self._admit(call)
+        failpoints.hit("tool.begun", call.name)
+        answer = await tool.run(context, arguments)
+        failpoints.hit("tool.done", call.name)
+        return answer
+
+    async def begin_long(self, call: Call) -> str | None:
+        """Begin a call whose client waits by id: gives the id; None when it is no such call.
+
+        Raises:
+            CoordinatorError: it is refused or failed.
+        """
+        if call.name != tools_ask.NAME:
+            return None
+        _, context, arguments = await self._admit(call)
+        return await tools_ask.begin_long(context, arguments)
+
+    async def long_call(self, session: Session, call_id: str) -> LongState | None:
+        """How a long call of this caller stands; None when it has none of this id.
+
+        Raises:
+            CoordinatorError: nobody known calls, or its run is over.
+        """
+        call = Call(session, tools_ask.NAME, {}, None)
+        _, context, _ = await self._admit(call)
+        return await tools_ask.look_at_long(context, call_id)
+
+    async def _admit(self, call: Call) -> tuple[Tool, Context, Json]:
+        """The tool that is meant, who calls, and its checked arguments."""
         tool = TOOLS.get(call.name)
         if tool is None:
             raise UnknownToolError
@@ -134,10 +174,7 @@ class Boards:
             key: value for key, value in call.arguments.items() if key != "coordinator_token"
         }
         _check_text(arguments)
-        failpoints.hit("tool.begun", call.name)
-        answer = await tool.run(Context(self, call, identity), arguments)
-        failpoints.hit("tool.done", call.name)
-        return answer
+        return tool, Context(self, call, identity), arguments
 
     async def subscribe(self, session: Session, uri: str) -> None:
         """Tell this connection whenever the resource changes.
@@ -148,11 +185,54 @@ class Boards:
         identity = await self.auth.identify(session.caller, {})
         if identity is None:
             raise UnauthorizedError("authenticate first")
-        if identity.role is Role.AGENT:
-            raise ForbiddenError("agents are not told of the board's changes")
-        if uri != ACTIONS_URI and not uri.startswith(runs_uri("")):
-            raise NotFoundError(f"there is no resource {uri[:200]}")
+        self._check_readable(identity, uri)
         self._live.subscribe(session.channel, uri)
+
+    async def listen(self, session: Session, uris: Sequence[str]) -> None:
+        """See whether this caller may hear of these resources.
+
+        Raises:
+            CoordinatorError: of one of them it may not.
+        """
+        identity = await self.auth.identify(session.caller, {})
+        for uri in uris:
+            self._check_readable(identity, uri)
+
+    def _check_readable(self, identity: Identity | None, uri: str) -> None:
+        if uri == ACTIONS_URI or uri.startswith(runs_uri("")):
+            if identity is None or identity.role is Role.AGENT:
+                raise ForbiddenError("agents are not told of the board's changes")
+        else:
+            self.library.check(identity, uri)
+
+    async def resources(self, session: Session) -> Sequence[Readable]:
+        """What this caller may read now."""
+        return await self.library.listed(await self.auth.identify(session.caller, {}))
+
+    async def templates(self, session: Session) -> Sequence[Kind]:
+        """The kinds of addresses that this caller may fill."""
+        return self.library.templates(await self.auth.identify(session.caller, {}))
+
+    async def read(self, session: Session, uri: str) -> Text:
+        """Read a resource.
+
+        Raises:
+            CoordinatorError: this caller may not, or nothing is there.
+        """
+        return await self.library.read(await self.auth.identify(session.caller, {}), uri)
+
+    async def prompts(self, session: Session) -> Sequence[PromptInfo]:
+        """The prompts that this caller may use."""
+        return prompts_for(await self.auth.identify(session.caller, {}))
+
+    async def prompt(self, session: Session, name: str, arguments: Mapping[str, str]) -> str:
+        """Fill a prompt.
+
+        Raises:
+            CoordinatorError: there is none, or this caller may not see what it names.
+        """
+        identity = await self.auth.identify(session.caller, {})
+        return await fill(self.library, identity, name, arguments)
 
     def unsubscribe(self, session: Session, uri: str) -> None:
         """Tell it no more."""

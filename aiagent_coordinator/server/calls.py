@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.server.auth import Caller
 from aiagent_coordinator.server.connection import RequestId
+
+if TYPE_CHECKING:
+    from aiagent_coordinator.server.library import Kind, Readable, Text
+    from aiagent_coordinator.server.prompts import PromptInfo
 
 Json = dict[str, Any]
 
@@ -66,7 +70,7 @@ class Call:
     name: str
     arguments: Mapping[str, Any]
     request_id: RequestId | None
-    #: None when the client did not ask to be told.
+    #: None where nobody can be told.
     progress: Progress | None = None
     #: The revision that the caller shook hands on; None: it never did, as old coordinators.
     revision: str | None = None
@@ -103,4 +107,73 @@ class Board(Protocol):
 
     def unsubscribe(self, session: Session, uri: str) -> None:
         """Tell it no more."""
+        ...
+
+
+@dataclass(frozen=True)
+class LongState:
+    """How a call stands whose client waits by id."""
+
+    #: ISO-8601.
+    begun_at: str
+    changed_at: str
+    #: None while it is waited for.
+    answer: Json | None
+    #: When asking again makes sense at the earliest.
+    poll_seconds: float
+
+
+class Shelf(Board, Protocol):
+    """What the SDK's side asks for in addition; our own programs do without."""
+
+    async def begin_long(self, call: Call) -> str | None:
+        """Begin a call whose client waits by id: gives the id; None when it is no such call.
+
+        Raises:
+            CoordinatorError: it is refused or failed.
+        """
+        ...
+
+    async def long_call(self, session: Session, call_id: str) -> LongState | None:
+        """How a long call of this caller stands; None when it has none of this id.
+
+        Raises:
+            CoordinatorError: nobody known calls, or its run is over.
+        """
+        ...
+
+    async def resources(self, session: Session) -> Sequence[Readable]:
+        """What this caller may read now."""
+        ...
+
+    async def templates(self, session: Session) -> Sequence[Kind]:
+        """The kinds of addresses that this caller may fill."""
+        ...
+
+    async def read(self, session: Session, uri: str) -> Text:
+        """Read a resource.
+
+        Raises:
+            CoordinatorError: this caller may not, or nothing is there.
+        """
+        ...
+
+    async def listen(self, session: Session, uris: Sequence[str]) -> None:
+        """See whether this caller may hear of these resources.
+
+        Raises:
+            CoordinatorError: of one of them it may not.
+        """
+        ...
+
+    async def prompts(self, session: Session) -> Sequence[PromptInfo]:
+        """The prompts that this caller may use."""
+        ...
+
+    async def prompt(self, session: Session, name: str, arguments: Mapping[str, str]) -> str:
+        """Fill a prompt.
+
+        Raises:
+            CoordinatorError: there is none, or this caller may not see what it names.
+        """
         ...

@@ -22,14 +22,18 @@ from aiagent_coordinator.server.connection import (
     RequestId,
 )
 from aiagent_coordinator.server.replies import (
+    ABOUT,
+    ICON,
     INSTRUCTIONS,
     INTERNAL_ERROR,
     INVALID_PARAMS,
     NAME,
+    TITLE,
     RpcError,
     capability,
     loud,
     reply_to,
+    title_of,
 )
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire.framing import encode
@@ -65,7 +69,13 @@ class Direct:
                 "resources": {"subscribe": True, "listChanged": False},
                 "tools": {"listChanged": False},
             },
-            "serverInfo": {"name": NAME, "version": version},
+            "serverInfo": {
+                "name": NAME,
+                "title": TITLE,
+                "description": ABOUT,
+                "version": version,
+                "icons": [{"src": ICON, "mimeType": "image/svg+xml", "sizes": ["any"]}],
+            },
             "instructions": INSTRUCTIONS,
         }
 
@@ -176,7 +186,12 @@ class _Conversation:
 
     def _tools(self) -> list[Json]:
         return [
-            {"name": tool.name, "description": tool.description, "inputSchema": tool.input_schema}
+            {
+                "name": tool.name,
+                "title": title_of(tool.name),
+                "description": tool.description,
+                "inputSchema": tool.input_schema,
+            }
             for tool in self._board.tools(self._session.caller)
         ]
 

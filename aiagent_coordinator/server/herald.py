@@ -10,6 +10,7 @@ import anyio
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.auth import LiveRuns
+from aiagent_coordinator.server.library import changed_by
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.store import actions
@@ -69,6 +70,7 @@ class Herald:
             return
         if is_changed:
             self._live.publish((ACTIONS_URI,))
+        self._live.publish(changed_by(events))
         spoken = {event.run_id for event in events if event.action in _FOR_COORDINATOR}
         for run_id in spoken:
             if run_id is not None:

@@ -10,9 +10,10 @@ from anyio import to_thread
 
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.auth import Caller
-from aiagent_coordinator.server.calls import Board, Session
+from aiagent_coordinator.server.calls import Session, Shelf
 from aiagent_coordinator.server.connection import Connection
 from aiagent_coordinator.server.direct import Direct, is_ours
+from aiagent_coordinator.server.live import Live
 
 if TYPE_CHECKING:
     from aiagent_coordinator.server.adapter import Adapter
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class Protocols:
     """Serves connections over MCP. The SDK is imported when it is first wanted."""
 
-    def __init__(self, board: Board, version: str) -> None:
+    def __init__(self, board: Shelf, live: Live, version: str) -> None:
         self._board = board
+        self._live = live
         self._version = version
         self._direct = Direct(board, version)
         self._adapter: Adapter | None = None
@@ -46,6 +48,11 @@ class Protocols:
         if any(event.action == "run.claimed" for event in events):
             self._first_claim.set()
 
+    def close_streams(self) -> None:
+        """End the streams that never end by themselves."""
+        if self._adapter is not None:
+            self._adapter.close_streams()
+
     async def prefetch(self) -> None:
         """Import the SDK while the first run is made ready."""
         await self._first_claim.wait()
@@ -56,7 +63,7 @@ class Protocols:
         async with self._import:
             if self._adapter is None:
                 adapter_type = await to_thread.run_sync(_load_adapter)
-                self._adapter = adapter_type(self._board, self._version)
+                self._adapter = adapter_type(self._board, self._live, self._version)
         return self._adapter
 
 

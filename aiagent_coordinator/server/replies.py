@@ -17,6 +17,14 @@ from aiagent_coordinator.wire.protocol import CAPABILITY, PROTOCOL_VERSION
 logger = logging.getLogger(__name__)
 
 NAME = "aiagent-coordinator"
+TITLE = "AI agent coordinator"
+ABOUT = "Hands out tasks to AI coding agents, and takes their results."
+#: Three tasks on a board, the first of them done; drawn here, so that no host has to fetch it.
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24' fill='none' "
+    "stroke='%232563eb' stroke-width='2'%3E%3Cpath d='M3 6l2 2 3-4M11 6h10M3 13h5M11 13h10M3 20h5M11 "
+    "20h10'/%3E%3C/svg%3E"
+)
 INSTRUCTIONS = (
     "Tools of the coordinator that started you. Call authenticate, then get_next_action, and do "
     "what its instruction says, until it says exit."
@@ -49,6 +57,11 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.data = data
+
+
+def title_of(tool: str) -> str:
+    """A tool's name for people."""
+    return tool.replace("_", " ").capitalize()
 
 
 def capability(version: str) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, cast
 
 import anyio
 from pydantic import Field
 
+from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
-from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.server.tools import Context, table, tool
+from aiagent_coordinator.server.calls import Json, LongState, Progress
+from aiagent_coordinator.server.tools import Context, read, table, tool
 from aiagent_coordinator.server.tools_agent import AgentArguments
 from aiagent_coordinator.store import questions
 from aiagent_coordinator.store import runs as run_store
@@ -23,6 +26,12 @@ from aiagent_coordinator.workflows.worker import ON_STDIN, SUSPENDED
 #: A question is read by a person, on a screen.
 MAX_QUESTION_BYTES = 16 * 1024
 MAX_OPTIONS = 20
+#: How often who waits is told that it still waits.
+PROGRESS_SECONDS = 5.0
+#: How often a client that waits by id may ask.
+POLL_SECONDS = 2.0
+#: The tool that waits.
+NAME = "ask_human"
 
 Option = Annotated[str, Field(min_length=1, max_length=1000)]
 
@@ -36,8 +45,8 @@ class AskHuman(AgentArguments):
     """Answers to choose from; another answer is possible."""
 
 
-async def ask_human(context: Context, arguments: AskHuman) -> Json:
-    """Ask a person, and wait a while for the answer."""
+async def begin_question(context: Context, arguments: AskHuman) -> str:
+    """Put a question on the board; gives its id, also when the call is sent again."""
     board = context.board
     new = questions.NewQuestion(
         questions.clean_text(arguments.text, "text", MAX_QUESTION_BYTES), tuple(arguments.options)
@@ -53,7 +62,13 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
         task = lock_task(unit, run.task_id)
         return questions.ask(unit, run, task, new, board.terms.ask).id
 
-    question_id = await board.begin_as_agent(context, begin)
+    return await board.begin_as_agent(context, begin)
+
+
+async def ask_human(context: Context, arguments: AskHuman) -> Json:
+    """Ask a person, and wait a while for the answer."""
+    board = context.board
+    question_id = await begin_question(context, arguments)
     run_id = cast("str", context.identity.run_id)
     if await board.store.read(lambda unit: run_store.get_run(unit, run_id).answers_on_stdin):
         # The answer goes another way: nothing to wait for here, and its program stays.
@@ -69,8 +84,7 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
         question = await board.store.read(lambda unit: questions.lock(unit, question_id))
         wait = (question.hold_until - board.clock.now()).total_seconds()
         if question.is_open and question.pending_at is None and wait > 0:
-            with anyio.move_on_after(wait):
-                await bell.wait()
+            await _wait(bell, wait, context.call.progress)
     finally:
         board.bells.mute(bell, question_id, run_id)
     request_id = context.call.request_id
@@ -79,14 +93,67 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
         context.call.session.channel.settle(request_id)
         await anyio.sleep_forever()
 
+    return await finish_question(context, question_id)
+
+
+async def _wait(bell: anyio.Event, seconds: float, progress: Progress | None) -> None:
+    """Wait for something to happen, and say how long it has been."""
+    begun = anyio.current_time()
+    with anyio.move_on_after(seconds):
+        while not bell.is_set():
+            if progress is not None:
+                waited = round(anyio.current_time() - begun, 1)
+                await progress(waited, round(seconds, 1), "waiting for a person to answer")
+            with anyio.move_on_after(PROGRESS_SECONDS):
+                await bell.wait()
+
+
+async def finish_question(context: Context, question_id: str) -> Json:
+    """What becomes of a question that is waited for no longer; again it gives the same."""
+
     def finish(unit: Unit, run: Run) -> Json:
-        task = lock_task(unit, question.task_id)
+        task = lock_task(unit, questions.lock(unit, question_id).task_id)
         found = questions.lock(unit, question_id)
         if run.stop_reason is None:
             found = questions.conclude_wait(unit, found, task, actor=context.identity.actor)
         return _told(found, run)
 
-    return await board.finish_as_agent(context, finish)
+    return await context.board.finish_as_agent(context, finish)
+
+
+async def begin_long(context: Context, arguments: Mapping[str, Any]) -> str | None:
+    """Ask for a client that waits by id; None when there is nothing to wait for."""
+    run_id = cast("str", context.identity.run_id)
+    read_run = partial(run_store.get_run, run_id=run_id)
+    if (await context.board.store.read(read_run)).answers_on_stdin:
+        return None
+    return await begin_question(context, read(AskHuman, arguments))
+
+
+async def look_at_long(context: Context, question_id: str) -> LongState | None:
+    """How a question of this run stands; None when it asked none of this id."""
+    board = context.board
+
+    def look(unit: Unit) -> tuple[Question, Run] | None:
+        run = run_store.get_run(unit, cast("str", context.identity.run_id))
+        found = [one for one in questions.of_task(unit, run.task_id or "") if one.id == question_id]
+        return (found[0], run) if found and found[0].run_id == run.id else None
+
+    found = await board.store.read(look)
+    if found is None:
+        return None
+    question, run = found
+    left = (question.hold_until - board.clock.now()).total_seconds()
+    is_waiting = question.is_open and question.pending_at is None and left > 0
+    answer = None
+    if not is_waiting or run.stop_reason is not None:
+        answer = await finish_question(context, question_id)
+    changed = max(
+        at
+        for at in (question.asked_at, question.pending_at, question.answered_at, question.closed_at)
+        if at is not None
+    )
+    return LongState(str(iso(question.asked_at)), str(iso(changed)), answer, POLL_SECONDS)
 
 
 def _told(question: Question, run: Run) -> Json:

@@ -109,6 +109,11 @@ class Web:
             *(route for pages in rest.PAGES for route in pages(around)),
         ]
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether any request waits for its answer."""
+        return self._server is not None and self._server.is_answering
+
     def refuse_more(self) -> None:
         """Take no further connection."""
         if self._server is not None:

@@ -29,7 +29,7 @@ async def test_who_skips_the_handshake_is_answered_in_plain_json(short_dir: Path
         assert "mcp-session-id" not in answer.headers
         result = answer.json()["result"]
         assert json.loads(result["content"][0]["text"])["status"] == "ok"
-        assert "structuredContent" not in result, "it named no revision that has it"
+        assert "structuredContent" not in result, "who never heard of it may stumble over it"
 
 
 async def test_a_handshake_opens_a_session_and_calls_are_answered_as_streams(

@@ -64,6 +64,10 @@ class Web:
 
     async def modern(self, method: str, params: Mapping[str, Any] | None = None) -> httpx2.Response:
         """Send a request of the revision without a handshake."""
+        return await self.http.post("/mcp", **self.modern_frame(method, params))
+
+    def modern_frame(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Body and headers of such a request."""
         self._last_id += 1
         params = dict(params or {})
         params["_meta"] = {
@@ -73,10 +77,11 @@ class Web:
             **params.get("_meta", {}),
         }
         headers = {"accept": BOTH_KINDS, "mcp-protocol-version": MODERN, "mcp-method": method}
-        if "name" in params or "uri" in params:
-            headers["mcp-name"] = str(params.get("name", params.get("uri")))
+        named = next((params[key] for key in ("name", "uri", "taskId") if key in params), None)
+        if named is not None:
+            headers["mcp-name"] = str(named)
         frame = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
-        return await self.http.post("/mcp", json=frame, headers=headers)
+        return {"json": frame, "headers": headers}
 
     async def tool(self, tool_name: str, /, **arguments: Any) -> dict[str, Any]:
         """Call a tool and give its result or its error object."""

@@ -21,6 +21,11 @@ class Answering:
         self._open: set[tuple[object, RequestId]] = set()
         self._changed = anyio.Event()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether any request waits for its answer."""
+        return bool(self._open)
+
     @contextmanager
     def one(self, channel: object, frame: Mapping[str, Any]) -> Generator[None]:
         """Count a request as long as this context; what only opens a stream is not counted."""

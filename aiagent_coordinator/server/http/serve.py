@@ -83,6 +83,11 @@ class HttpServer:
             task_status.started()
             await self._server.serve(sockets=[sock])
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether any request waits for its answer."""
+        return self._endpoint.answering.is_busy
+
     def refuse_more(self) -> None:
         """Take no further connection; those there are go on."""
         for server in getattr(self._server, "servers", ()):
