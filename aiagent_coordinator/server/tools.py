@@ -47,6 +47,8 @@ class Tool:
     run: Callable[[Context, Mapping[str, Any]], Awaitable[Json]]
     #: A stranger may call it, and is known after that.
     is_open: bool = False
+    #: Its `task_id` says which task is meant, not whose call it is; the tool itself looks whose it is.
+    names_tasks: bool = False
 
 
 def tool(
@@ -55,6 +57,7 @@ def tool(
     description: str,
     *roles: Role,
     is_open: bool = False,
+    names_tasks: bool = False,
 ) -> Tool:
     """Make a tool whose name is its handler's. Unknown arguments are refused."""
 
@@ -62,7 +65,7 @@ def tool(
         return await handler(context, read(shape, arguments))
 
     info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
-    return Tool(info, frozenset(roles), run, is_open)
+    return Tool(info, frozenset(roles), run, is_open, names_tasks)
 
 
 def wire_tool(

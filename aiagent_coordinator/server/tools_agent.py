@@ -14,13 +14,16 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, table, tool
-from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.store import legacy, projects, questions, sessions, steps
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus
+from aiagent_coordinator.workflows.worker import Action as WorkerAction
 from aiagent_coordinator.workflows.worker import (
+    Step,
+    Subtask,
     WorkerState,
     missing_evidence,
     next_step,
@@ -40,8 +43,8 @@ GUIDE = (
     "and answers of people. 4. report_progress when a step took long. 5. ask_human when only a "
     "person can decide; when no answer comes in time, commit and exit. 6. report_completed with "
     "success, failed or blocked, a summary, and evidence for each acceptance criterion. 7. logout, "
-    "and exit. Work only in the current folder and on its branch; do not push. Sub-tasks, workflows and "
-    "notes are not offered by this server."
+    "and exit. Work only in the current folder and on its branch; do not push. Parts of your task can "
+    "be sub-tasks: create_tasks_batch, then update_task_status as you go; you work them off yourself."
 )
 
 
@@ -163,6 +166,7 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
 
     def work(unit: Unit, run: Run) -> Json:
         question = questions.last_of_run(unit, run.id)
+        parts = [] if run.task_id is None else steps.of_task(unit, run.task_id)
         step = next_step(
             WorkerState(
                 run.stage,
@@ -172,6 +176,7 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
                 and question.pending_at is not None
                 and question.closed_at is None,
                 _criteria(unit, run, run.missing_evidence),
+                tuple(Subtask(one.id, one.title, _state_of(one)) for one in _ranked(parts)),
             )
         )
         if step.stage is not None and step.stage != run.stage:
@@ -181,9 +186,40 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
             "action": step.action.value,
             "instruction": step.instruction,
             "state": step.stage,
+            **_parts(step, parts),
         }
 
     return await context.board.as_agent(context, work)
+
+
+def _ranked(parts: Sequence[Task]) -> list[Task]:
+    """What matters more first, else in the order in which they were made."""
+    return sorted(parts, key=lambda one: -one.priority)
+
+
+def _state_of(part: Task) -> str:
+    """How far a sub-task is, as the workflow calls it."""
+    if part.status in TERMINAL:
+        return "over"
+    words = {TaskStatus.QUEUED: "ready", TaskStatus.RUNNING: "running"}
+    return words.get(part.status, "blocked" if part.status is TaskStatus.WAITING else "waiting")
+
+
+def _parts(step: Step, parts: Sequence[Task]) -> Json:
+    """Which sub-task is meant, and how far all are; nothing for a task without."""
+    if not parts:
+        return {}
+    over = sum(one.status in TERMINAL for one in parts)
+    running = sum(one.status is TaskStatus.RUNNING for one in parts)
+    told: Json = {"progress": {"completed": over, "in_progress": running, "total": len(parts)}}
+    key = {
+        WorkerAction.EXECUTE_SUBTASK: "current_subtask",
+        WorkerAction.START_SUBTASK: "next_subtask",
+    }.get(step.action)
+    meant = next((one for one in parts if step.subtask and one.id == step.subtask.id), None)
+    if key is not None and meant is not None:
+        told[key] = {"task_id": meant.id, "title": meant.title, "description": meant.description}
+    return told
 
 
 async def report_progress(context: Context, arguments: ReportProgress) -> Json:
@@ -218,7 +254,7 @@ async def report_completed(context: Context, arguments: ReportCompleted) -> Json
     def work(unit: Unit, run: Run) -> Json:
         is_first = run.reported_at is None
         if is_first:
-            lacking = _lacking(unit, run, arguments)
+            lacking = _unfinished(unit, run, arguments) or _lacking(unit, run, arguments)
             if lacking is not None:
                 return lacking
             if run.task_id is not None:
@@ -237,6 +273,28 @@ async def report_completed(context: Context, arguments: ReportCompleted) -> Json
         }
 
     return await context.board.as_agent(context, work)
+
+
+def _unfinished(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
+    """Which sub-tasks a report of success leaves open; None when it is taken as it is."""
+    if run.task_id is None or arguments.result != "success" or run.report_refusals >= MAX_REFUSALS:
+        return None
+    left = [one for one in steps.of_task(unit, run.task_id) if one.status not in TERMINAL]
+    if not left:
+        return None
+    run_store.refuse_report(unit, run, (), list(run.evidence))
+    listed = "\n".join(f"- {one.title} ({one.id})" for one in left)
+    return {
+        "success": True,
+        "accepted": False,
+        "already_reported": False,
+        "open_subtasks": [one.id for one in left],
+        "action": "report_completion",
+        "instruction": (
+            f"These sub-tasks are still open:\n{listed}\nFinish or cancel them with "
+            "update_task_status, then call report_completed again."
+        ),
+    }
 
 
 def _lacking(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
