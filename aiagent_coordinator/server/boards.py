@@ -25,7 +25,9 @@ from aiagent_coordinator.server import (
     tools_board,
     tools_coordinator,
     tools_legacy,
+    tools_look,
     tools_person,
+    tools_report,
     tools_steps,
 )
 from aiagent_coordinator.server.asking import Bells
@@ -50,7 +52,13 @@ from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
 
 #: What agents may call. Some names mean something else to persons.
-AGENT_TOOLS: dict[str, Tool] = {**tools_agent.TOOLS, **tools_ask.TOOLS, **tools_steps.TOOLS}
+AGENT_TOOLS: dict[str, Tool] = {
+    **tools_agent.TOOLS,
+    **tools_report.TOOLS,
+    **tools_ask.TOOLS,
+    **tools_steps.TOOLS,
+    **tools_look.TOOLS,
+}
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
     **AGENT_TOOLS,

@@ -8,6 +8,8 @@ from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
 
 #: What an agent may make of a sub-task, in their words.
 SETTABLE: Final = ("in_progress", "blocked", "done", "cancelled")
+#: Every status there is for them.
+OUTWARD: Final = ("backlog", "todo", "in_progress", "blocked", "done", "cancelled")
 _WORDS: Final = {
     TaskStatus.BACKLOG: "backlog",
     TaskStatus.QUEUED: "todo",

@@ -17,6 +17,9 @@ from aiagent_coordinator.store import requests
 if TYPE_CHECKING:
     from aiagent_coordinator.server.boards import Boards
 
+#: Longest sentence of an agent.
+MAX_MESSAGE_CHARS = 2_000
+
 A = TypeVar("A", bound="Arguments")
 R = TypeVar("R")
 
@@ -27,6 +30,16 @@ class Arguments(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
     )
+
+
+class AgentArguments(Arguments):
+    """Ids that an agent may repeat; they can only be its own."""
+
+    agent_id: str | None = None
+    project_id: str | None = None
+    task_id: str | None = None
+    run_id: str | None = None
+    session_token: str | None = None
 
 
 @dataclass(frozen=True)

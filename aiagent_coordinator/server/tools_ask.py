@@ -11,8 +11,7 @@ from aiagent_coordinator.errors import ConflictError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.server.tools import Context, table, tool
-from aiagent_coordinator.server.tools_agent import AgentArguments
+from aiagent_coordinator.server.tools import AgentArguments, Context, table, tool
 from aiagent_coordinator.store import questions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.tasks import lock_task

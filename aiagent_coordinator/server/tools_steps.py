@@ -16,8 +16,7 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.statuses import SETTABLE, outward, reason
-from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
-from aiagent_coordinator.server.tools_agent import AgentArguments
+from aiagent_coordinator.server.tools import AgentArguments, Arguments, Context, Tool, table, tool
 from aiagent_coordinator.store import projects, steps
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.steps import NewStep

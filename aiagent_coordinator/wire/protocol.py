@@ -32,6 +32,10 @@ AGENT_TOOLS = (
     "get_my_profile",
     "report_model",
     "help",
+    "list_tasks",
+    "get_task",
+    "get_project",
+    "get_my_execution_history",
 )
 
 

@@ -41,6 +41,10 @@ AGENT = {
     "get_my_profile",
     "report_model",
     "help",
+    "list_tasks",
+    "get_task",
+    "get_project",
+    "get_my_execution_history",
 }
 COORDINATOR = {
     "health_check",

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from aiagent_coordinator.runs import RetryPolicy, RunOutcome, Verification
-from aiagent_coordinator.store import reports, requests
+from aiagent_coordinator.store import projects, reports, requests
 from aiagent_coordinator.store import steps as step_store
-from aiagent_coordinator.tasks import Task, TaskStatus
+from aiagent_coordinator.store import tasks as task_store
+from aiagent_coordinator.tasks import Project, Task, TaskStatus
 from support.board import Board, Claimed, Raw, connected, serving
 
 BATCH: list[dict[str, Any]] = [
@@ -229,3 +230,37 @@ async def test_an_agent_may_ask_who_it_is_and_what_it_may_call(short_dir: Path) 
             other = await client.tool("report_model", provider="gemini", model_id="r-1")
             assert other["success"]
             assert not other["verified"]
+
+
+async def test_an_agent_sees_its_own_project_and_no_other(short_dir: Path) -> None:
+    async with serving(short_dir) as board:
+        claimed = await board.claim("Mine")
+        other = Project(id="kitchen", name="Kitchen", path=str(short_dir / "k"))
+        await board.store.write(lambda unit: projects.declare_project(unit, other))
+        secret = await board.store.write(
+            lambda unit: task_store.create_task(
+                unit, task_store.NewTask("kitchen", "Secret recipe"), "person"
+            )
+        )
+        await board.add_task("Next", description="later")
+        async with connected(board, claimed.hello()) as client:
+            listed = (await client.tool("list_tasks"))["tasks"]
+            assert {(one["title"], one["status"]) for one in listed} == {
+                ("Mine", "in_progress"),
+                ("Next", "todo"),
+            }
+            todo = (await client.tool("list_tasks", status="todo"))["tasks"]
+            assert [one["title"] for one in todo] == ["Next"]
+            assert await client.code("list_tasks", status="sleeping") == "VALIDATION"
+            shown = await client.tool("get_task", task_id=todo[0]["id"])
+            assert shown["task"]["description"] == "later"
+            refused = await client.tool("get_task", task_id=secret.id)
+            assert refused["error"]["message"] == f"Task not found: {secret.id}"
+            assert (await client.tool("get_project"))["project"]["id"] == "garden"
+            assert await client.code("get_project", project_id="kitchen") == "FORBIDDEN"
+            (run,) = (await client.tool("get_my_execution_history"))["executions"]
+            assert (run["execution_id"], run["status"], run["exit_code"]) == (
+                claimed.run.id,
+                "running",
+                None,
+            )
