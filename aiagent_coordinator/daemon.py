@@ -26,7 +26,7 @@ from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
 from aiagent_coordinator.coordinator.admission import Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.cooldown import ErrorProtection
-from aiagent_coordinator.coordinator.foreign import ForeignTerms, Upload
+from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms, Upload
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.loop import Pulse
 from aiagent_coordinator.coordinator.plan import Limits

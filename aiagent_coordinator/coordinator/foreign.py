@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
 from aiagent_coordinator.coordinator.client import Client, connect
-from aiagent_coordinator.coordinator.cooldown import Cooldowns, ErrorProtection, Pair
+from aiagent_coordinator.coordinator.cooldown import Cooldowns, Pair
 from aiagent_coordinator.coordinator.foreign_exit import Exits
 from aiagent_coordinator.coordinator.foreign_read import Place, Said, read_places, read_said
-from aiagent_coordinator.coordinator.link import CALL_SECONDS, REDIAL_SECONDS
+from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms, HasRecord, Offer
+from aiagent_coordinator.coordinator.link import REDIAL_SECONDS
 from aiagent_coordinator.coordinator.skills import unpack
 from aiagent_coordinator.errors import CoordinatorError, ProtocolError, UnavailableError
 from aiagent_coordinator.paths import StateDir
@@ -33,49 +33,6 @@ logger = logging.getLogger(__name__)
 _WITH_PROCESS = frozenset({Stage.LAUNCH, Stage.WATCH})
 #: One question about a pair; a server that is well answers in milliseconds.
 ASK_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Upload:
-    """Sending logs to the server; the keys of `log_upload`."""
-
-    url: str
-    max_file_bytes: int = 10 * 1024 * 1024
-    retry_count: int = 3
-    retry_delay_seconds: float = 1.0
-
-
-@dataclass(frozen=True)
-class ForeignTerms:
-    """How such a server is driven."""
-
-    token: str = field(repr=False)
-    #: Agents that are ours to start: those with a passkey.
-    passkeys: Mapping[str, str] = field(repr=False)
-    root_agent_id: str | None = None
-    protection: ErrorProtection = field(default_factory=ErrorProtection)
-    #: Where finished logs are sent, if anywhere.
-    upload: Upload | None = None
-    #: So long one call may take.
-    call_seconds: float = CALL_SECONDS
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A start that the server has said, until the run asks for its claim."""
-
-    place: Place
-    said: Said
-    provider: str
-
-
-class HasRecord(Protocol):
-    """A run in the hands of its driver."""
-
-    @property
-    def record(self) -> RunRecord:
-        """As far as it has come."""
-        ...
 
 
 class ForeignLink:

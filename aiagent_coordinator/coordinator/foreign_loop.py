@@ -11,8 +11,9 @@ import anyio
 from anyio.abc import TaskGroup
 
 from aiagent_coordinator.coordinator.cooldown import Pair
-from aiagent_coordinator.coordinator.foreign import ForeignLink, Offer
+from aiagent_coordinator.coordinator.foreign import ForeignLink
 from aiagent_coordinator.coordinator.foreign_read import Place, Said
+from aiagent_coordinator.coordinator.foreign_terms import Offer
 from aiagent_coordinator.coordinator.loop import Loop
 from aiagent_coordinator.coordinator.machine import Machine
 from aiagent_coordinator.coordinator.plan import Action, Live, Plan, Start, Wait, plan

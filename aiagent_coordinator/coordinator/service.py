@@ -22,8 +22,9 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.fitness import Fitness
-from aiagent_coordinator.coordinator.foreign import ForeignLink, ForeignTerms
+from aiagent_coordinator.coordinator.foreign import ForeignLink
 from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop
+from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.link import CALL_SECONDS, Link, ServerLink
 from aiagent_coordinator.coordinator.loop import Loop, Pulse

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
-    from aiagent_coordinator.coordinator.foreign import Upload
+    from aiagent_coordinator.coordinator.foreign_terms import Upload
 
 logger = logging.getLogger(__name__)
 

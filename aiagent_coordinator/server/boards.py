@@ -24,7 +24,10 @@ from aiagent_coordinator.server import (
     tools_board,
     tools_coordinator,
     tools_legacy,
+    tools_look,
     tools_person,
+    tools_report,
+    tools_steps,
 )
 from aiagent_coordinator.server.asking import Bells
 from aiagent_coordinator.server.auth import (
@@ -56,10 +59,17 @@ from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
 
+#: What agents may call. Some names mean something else to persons.
+AGENT_TOOLS: dict[str, Tool] = {
+    **tools_agent.TOOLS,
+    **tools_report.TOOLS,
+    **tools_ask.TOOLS,
+    **tools_steps.TOOLS,
+    **tools_look.TOOLS,
+}
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
-    **tools_agent.TOOLS,
-    **tools_ask.TOOLS,
+    **AGENT_TOOLS,
     **tools_coordinator.TOOLS,
     **tools_legacy.TOOLS,
     **tools_person.TOOLS,
@@ -120,7 +130,8 @@ class Boards:
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
         role = caller.identity.role if caller.identity else Role.AGENT
-        return [tool.info for tool in TOOLS.values() if role in tool.roles]
+        known = AGENT_TOOLS if role is Role.AGENT else TOOLS
+        return [tool.info for tool in known.values() if role in tool.roles]
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.
@@ -168,6 +179,8 @@ class Boards:
             raise UnauthorizedError(
                 "authenticate first", hint="call the tool authenticate; it takes no arguments"
             )
+        if identity.role is Role.AGENT:
+            tool = AGENT_TOOLS.get(call.name, tool)
         await self._check(call, tool, identity)
         self._note_coordinator(call, identity)
         arguments = {
@@ -307,6 +320,8 @@ class Boards:
         if identity.role is not Role.AGENT:
             return
         for key in _OWN_IDS:
+            if key == "task_id" and tool.names_tasks:
+                continue
             named = call.arguments.get(key)
             if named is not None and named != getattr(identity, key):
                 await self._note_refusal(call, identity)

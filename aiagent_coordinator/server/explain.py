@@ -18,6 +18,7 @@ from aiagent_coordinator.tasks import (
     Agent,
     Project,
     Task,
+    TaskKind,
     TaskStatus,
     WaitReason,
     WorkspaceKind,
@@ -80,6 +81,8 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
     """
     if task.status in TERMINAL:
         return [_over(unit, task)]
+    if task.kind is TaskKind.STEP:
+        return [_reason("step", f"it is a step of {task.parent_id}, whose agent works it off")]
     if task.status is TaskStatus.RUNNING:
         return [_running(unit, task)]
     if task.status is TaskStatus.WAITING:

@@ -17,6 +17,9 @@ from aiagent_coordinator.store import requests
 if TYPE_CHECKING:
     from aiagent_coordinator.server.boards import Boards
 
+#: Longest sentence of an agent.
+MAX_MESSAGE_CHARS = 2_000
+
 A = TypeVar("A", bound="Arguments")
 R = TypeVar("R")
 
@@ -27,6 +30,16 @@ class Arguments(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
     )
+
+
+class AgentArguments(Arguments):
+    """Ids that an agent may repeat; they can only be its own."""
+
+    agent_id: str | None = None
+    project_id: str | None = None
+    task_id: str | None = None
+    run_id: str | None = None
+    session_token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,8 @@ class Tool:
     run: Callable[[Context, Mapping[str, Any]], Awaitable[Json]]
     #: A stranger may call it, and is known after that.
     is_open: bool = False
+    #: Its `task_id` says which task is meant, not whose call it is; the tool itself looks whose it is.
+    names_tasks: bool = False
 
 
 def tool(
@@ -55,6 +70,7 @@ def tool(
     description: str,
     *roles: Role,
     is_open: bool = False,
+    names_tasks: bool = False,
 ) -> Tool:
     """Make a tool whose name is its handler's. Unknown arguments are refused."""
 
@@ -62,7 +78,7 @@ def tool(
         return await handler(context, read(shape, arguments))
 
     info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
-    return Tool(info, frozenset(roles), run, is_open)
+    return Tool(info, frozenset(roles), run, is_open, names_tasks)
 
 
 def wire_tool(

@@ -6,33 +6,36 @@ Ids are those of the agent's run; an argument that names another is refused befo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import Field
 
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.server.tools import Arguments, Context, table, tool
-from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.server.tools import (
+    MAX_MESSAGE_CHARS,
+    AgentArguments,
+    Context,
+    table,
+    tool,
+)
+from aiagent_coordinator.server.tools_report import criteria_of
+from aiagent_coordinator.store import legacy, projects, questions, sessions, steps
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus
+from aiagent_coordinator.workflows.worker import Action as WorkerAction
 from aiagent_coordinator.workflows.worker import (
+    Step,
+    Subtask,
     WorkerState,
-    missing_evidence,
     next_step,
     stage_after_reading,
 )
 
 _NEXT = "Call get_next_action."
-#: A summary is read by people and by the next attempt; what is longer belongs into a file.
-MAX_SUMMARY_CHARS = 16_000
-MAX_MESSAGE_CHARS = 2_000
-#: How often a report without evidence is given back.
-MAX_REFUSALS = 2
 
 GUIDE = (
     "1. authenticate, once. 2. get_next_action, and do only what its instruction says; call it again "
@@ -40,19 +43,9 @@ GUIDE = (
     "and answers of people. 4. report_progress when a step took long. 5. ask_human when only a "
     "person can decide; when no answer comes in time, commit and exit. 6. report_completed with "
     "success, failed or blocked, a summary, and evidence for each acceptance criterion. 7. logout, "
-    "and exit. Work only in the current folder and on its branch; do not push. Sub-tasks, workflows and "
-    "notes are not offered by this server."
+    "and exit. Work only in the current folder and on its branch; do not push. Parts of your task can "
+    "be sub-tasks: create_tasks_batch, then update_task_status as you go; you work them off yourself."
 )
-
-
-class AgentArguments(Arguments):
-    """Ids that an agent may repeat; they can only be its own."""
-
-    agent_id: str | None = None
-    project_id: str | None = None
-    task_id: str | None = None
-    run_id: str | None = None
-    session_token: str | None = None
 
 
 class Authenticate(AgentArguments):
@@ -69,28 +62,6 @@ class ReportProgress(AgentArguments):
     """Percent done."""
     message: str | None = Field(None, max_length=MAX_MESSAGE_CHARS)
     """What was just done, in one sentence."""
-
-
-class Evidence(Arguments):
-    """How one acceptance criterion is known to be met."""
-
-    criterion: int = Field(ge=1, le=1000)
-    """Its number, from 1."""
-    text: str = Field(min_length=1, max_length=MAX_MESSAGE_CHARS)
-    """What shows that it is met."""
-
-
-class ReportCompleted(AgentArguments):
-    """Arguments of `report_completed`."""
-
-    result: Literal["success", "failed", "blocked"]
-    """How the task went; `blocked` when only a person can clear what is in the way."""
-    summary: str | None = Field(None, max_length=MAX_SUMMARY_CHARS)
-    """What was changed, or why it could not be done."""
-    next_steps: str | None = Field(None, max_length=MAX_SUMMARY_CHARS)
-    """What remains to be done by others."""
-    evidence: list[Evidence] = Field(max_length=1000, default_factory=list[Evidence])
-    """For each acceptance criterion, how you know that it is met."""
 
 
 async def authenticate(context: Context, arguments: Authenticate) -> Json:
@@ -163,6 +134,7 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
 
     def work(unit: Unit, run: Run) -> Json:
         question = questions.last_of_run(unit, run.id)
+        parts = [] if run.task_id is None else steps.of_task(unit, run.task_id)
         step = next_step(
             WorkerState(
                 run.stage,
@@ -171,7 +143,8 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
                 question is not None
                 and question.pending_at is not None
                 and question.closed_at is None,
-                _criteria(unit, run, run.missing_evidence),
+                criteria_of(unit, run, run.missing_evidence),
+                tuple(Subtask(one.id, one.title, _state_of(one)) for one in _ranked(parts)),
             )
         )
         if step.stage is not None and step.stage != run.stage:
@@ -181,9 +154,40 @@ async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
             "action": step.action.value,
             "instruction": step.instruction,
             "state": step.stage,
+            **_parts(step, parts),
         }
 
     return await context.board.as_agent(context, work)
+
+
+def _ranked(parts: Sequence[Task]) -> list[Task]:
+    """What matters more first, else in the order in which they were made."""
+    return sorted(parts, key=lambda one: -one.priority)
+
+
+def _state_of(part: Task) -> str:
+    """How far a sub-task is, as the workflow calls it."""
+    if part.status in TERMINAL:
+        return "over"
+    words = {TaskStatus.QUEUED: "ready", TaskStatus.RUNNING: "running"}
+    return words.get(part.status, "blocked" if part.status is TaskStatus.WAITING else "waiting")
+
+
+def _parts(step: Step, parts: Sequence[Task]) -> Json:
+    """Which sub-task is meant, and how far all are; nothing for a task without."""
+    if not parts:
+        return {}
+    over = sum(one.status in TERMINAL for one in parts)
+    running = sum(one.status is TaskStatus.RUNNING for one in parts)
+    told: Json = {"progress": {"completed": over, "in_progress": running, "total": len(parts)}}
+    key = {
+        WorkerAction.EXECUTE_SUBTASK: "current_subtask",
+        WorkerAction.START_SUBTASK: "next_subtask",
+    }.get(step.action)
+    meant = next((one for one in parts if step.subtask and one.id == step.subtask.id), None)
+    if key is not None and meant is not None:
+        told[key] = {"task_id": meant.id, "title": meant.title, "description": meant.description}
+    return told
 
 
 async def report_progress(context: Context, arguments: ReportProgress) -> Json:
@@ -210,73 +214,6 @@ async def report_progress(context: Context, arguments: ReportProgress) -> Json:
         }
 
     return await context.board.as_agent(context, work)
-
-
-async def report_completed(context: Context, arguments: ReportCompleted) -> Json:
-    """Take the agent's word for how its task went; the first one counts."""
-
-    def work(unit: Unit, run: Run) -> Json:
-        is_first = run.reported_at is None
-        if is_first:
-            lacking = _lacking(unit, run, arguments)
-            if lacking is not None:
-                return lacking
-            if run.task_id is not None:
-                task = task_store.lock_task(unit, run.task_id)
-                questions.withdraw(unit, task, run, actor=context.identity.actor)
-            parts = (arguments.summary, _titled("Next steps", arguments.next_steps))
-            summary = "\n\n".join(part for part in parts if part) or None
-            run_store.record_agent_report(unit, run, arguments.result, summary)
-        return {
-            "success": True,
-            "accepted": True,
-            "result": arguments.result if is_first else run.reported_result,
-            "already_reported": not is_first,
-            "action": "exit",
-            "instruction": "Your report is in. Call no more tools and exit.",
-        }
-
-    return await context.board.as_agent(context, work)
-
-
-def _lacking(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
-    """What a report of success leaves out; None when it is taken as it is.
-
-    Asked for at most `MAX_REFUSALS` times: an agent that cannot say more must still come to an end.
-    """
-    if run.task_id is None or arguments.result != "success":
-        return None
-    acceptance = task_store.get_task(unit, run.task_id).acceptance
-    named = {one["criterion"]: str(one["text"]) for one in run.evidence}
-    named |= {one.criterion: one.text for one in arguments.evidence}
-    evidence = [
-        {"criterion": number, "text": text}
-        for number, text in sorted(named.items())
-        if number <= len(acceptance)
-    ]
-    missing = tuple(number for number in range(1, len(acceptance) + 1) if number not in named)
-    if not missing or run.report_refusals >= MAX_REFUSALS:
-        if acceptance:
-            run_store.keep_evidence(unit, run, evidence)
-        return None
-    run_store.refuse_report(unit, run, missing, evidence)
-    criteria = _criteria(unit, run, missing)
-    return {
-        "success": True,
-        "accepted": False,
-        "already_reported": False,
-        "missing": list(missing),
-        "action": "report_completion",
-        "instruction": missing_evidence(criteria),
-    }
-
-
-def _criteria(unit: Unit, run: Run, numbers: Sequence[int]) -> tuple[str, ...]:
-    """Acceptance criteria by their numbers, as they are shown."""
-    if not numbers or run.task_id is None:
-        return ()
-    acceptance = task_store.get_task(unit, run.task_id).acceptance
-    return tuple(f"{number}. {acceptance[number - 1]}" for number in numbers)
 
 
 async def get_session_guide(context: Context, arguments: AgentArguments) -> Json:
@@ -323,10 +260,6 @@ async def logout(context: Context, arguments: AgentArguments) -> Json:
     return answer
 
 
-def _titled(title: str, text: str | None) -> str | None:
-    return f"{title}: {text}" if text else None
-
-
 TOOLS = table(
     (
         tool(
@@ -344,12 +277,6 @@ TOOLS = table(
             Role.AGENT,
         ),
         tool(ReportProgress, report_progress, "Tell how far you are.", Role.AGENT),
-        tool(
-            ReportCompleted,
-            report_completed,
-            "Tell how the task went, once, when you are done with it.",
-            Role.AGENT,
-        ),
         tool(
             AgentArguments,
             get_session_guide,

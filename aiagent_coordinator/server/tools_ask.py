@@ -14,8 +14,7 @@ from aiagent_coordinator.errors import ConflictError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json, LongState, Progress
-from aiagent_coordinator.server.tools import Context, read, table, tool
-from aiagent_coordinator.server.tools_agent import AgentArguments
+from aiagent_coordinator.server.tools import AgentArguments, Context, read, table, tool
 from aiagent_coordinator.store import questions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.tasks import lock_task

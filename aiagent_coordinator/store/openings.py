@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TERMINAL, TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, TaskKind, TaskStatus
 
 _task = tables.task
 _dependency = tables.dependency
@@ -28,7 +28,9 @@ class OpenTask:
 def open_tasks(unit: Unit) -> Mapping[str, OpenTask]:
     """Every task that is not over, by id."""
     columns = (_task.c.id, _task.c.project_id, _task.c.agent_id, _task.c.status)
-    query = select(*columns).where(_task.c.status.not_in(TERMINAL)).order_by(_task.c.id)
+    # a step moves when its parent's run does
+    is_open = _task.c.status.not_in(TERMINAL) & (_task.c.kind != TaskKind.STEP)
+    query = select(*columns).where(is_open).order_by(_task.c.id)
     rows = unit.conn.execute(query).mappings()
     return {
         row["id"]: OpenTask(

@@ -15,8 +15,16 @@ from aiagent_coordinator.errors import (
 from aiagent_coordinator.runs import RunPhase
 from aiagent_coordinator.store import dependencies, tables
 from aiagent_coordinator.store.history import emit_task, move_data
+from aiagent_coordinator.store.rows import task_of
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus, WaitReason, check_transition
+from aiagent_coordinator.tasks import (
+    TERMINAL,
+    Task,
+    TaskKind,
+    TaskStatus,
+    WaitReason,
+    check_transition,
+)
 
 _task = tables.task
 _MOVE = update(_task).where(
@@ -26,6 +34,12 @@ _MOVE = update(_task).where(
 )
 _LIVE_RUN = select(tables.run.c.id).where(
     tables.run.c.task_id == bindparam("which"), tables.run.c.phase != RunPhase.ENDED
+)
+_ONE = select(_task).where(_task.c.id == bindparam("which"))
+_OPEN_STEPS = select(_task.c.id).where(
+    _task.c.parent_id == bindparam("which"),
+    _task.c.kind == TaskKind.STEP,
+    _task.c.status.not_in(TERMINAL),
 )
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
@@ -82,10 +96,23 @@ def set_status(
     moved = move_data(transition, task.status, target, status_reason)
     emit_task(unit, task, "task.status", actor=actor, run_id=run_id, data=moved)
     now = replace(task, **{key: columns[key] for key in columns.keys() & _TASK_FIELDS})
+    if target in TERMINAL and task.kind is not TaskKind.STEP:
+        _end_steps(unit, now, actor=actor)
     if (target in TERMINAL) != (task.status in TERMINAL):
         for held, reason in dependencies.held_up_by(unit, now):
             settle(unit, held, reason, actor=actor)
     return now
+
+
+def _end_steps(unit: Unit, task: Task, *, actor: str) -> None:
+    """What is left of a task's steps ends with it: nobody else works them off."""
+    rows = unit.conn.execute(_OPEN_STEPS, {"which": task.id}).mappings().all()
+    for row in rows:
+        # one that waited for another may have been let go meanwhile
+        found = unit.conn.execute(_ONE, {"which": row["id"]}).mappings().one()
+        step = task_of(found)
+        reason = f"its task {task.status.value}"
+        set_status(unit, step, "T17", TaskStatus.CANCELLED, actor=actor, status_reason=reason)
 
 
 def settle(unit: Unit, task: Task, reason: str | None, *, actor: str) -> Task:

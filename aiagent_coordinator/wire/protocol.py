@@ -25,6 +25,17 @@ AGENT_TOOLS = (
     "get_session_guide",
     "logout",
     "ask_human",
+    "create_task",
+    "create_tasks_batch",
+    "update_task_status",
+    "get_my_task_progress",
+    "get_my_profile",
+    "report_model",
+    "help",
+    "list_tasks",
+    "get_task",
+    "get_project",
+    "get_my_execution_history",
 )
 
 

@@ -19,8 +19,24 @@ class Action(StrEnum):
 
     GET_TASK = "get_task"
     WORK = "work"
+    START_SUBTASK = "start_subtask"
+    EXECUTE_SUBTASK = "execute_subtask"
+    REVIEW_BLOCKS = "review_and_resolve_blocks"
+    DEADLOCK = "dependency_deadlock"
     REPORT_COMPLETION = "report_completion"
     EXIT = "exit"
+
+
+@dataclass(frozen=True)
+class Subtask:
+    """A step of the worker's task, as far as the next word depends on it.
+
+    `status` is one of `ready`, `waiting` (for others), `running`, `blocked`, `over`.
+    """
+
+    id: str
+    title: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class WorkerState:
     is_suspended: bool = False
     #: Acceptance criteria that the last report left out.
     missing: tuple[str, ...] = ()
+    #: In the order in which they were made, what matters more first.
+    subtasks: tuple[Subtask, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,13 +61,17 @@ class Step:
     action: Action
     instruction: str
     stage: str | None
+    #: The sub-task that is meant.
+    subtask: Subtask | None = None
 
 
 _INSTRUCTIONS: dict[Action, str] = {
     Action.GET_TASK: "Call get_my_task to read your task, then call get_next_action.",
     Action.WORK: (
         "Do the task now, in the current folder. Report steps with report_progress when they are "
-        "worth telling. When nothing is left to do, call get_next_action."
+        "worth telling. When it has parts that you want to keep apart, make them sub-tasks first "
+        "(create_tasks_batch), and call get_next_action: it leads you through them. When nothing is "
+        "left to do, call get_next_action."
     ),
     Action.REPORT_COMPLETION: (
         "If the task is done, call report_completed with result 'success' and a summary of what "
@@ -99,11 +121,45 @@ def next_step(state: WorkerState) -> Step:
         return Step(Action.EXIT, SUSPENDED, state.stage)
     if state.missing:
         return Step(Action.REPORT_COMPLETION, missing_evidence(state.missing), state.stage)
-    if state.stage == Stage.TASK_READ:
+    if state.stage is not None and any(one.status != "over" for one in state.subtasks):
+        return _next_part(state)
+    if state.stage == Stage.TASK_READ and not state.subtasks:
         return _step(Action.WORK, Stage.WORKING)
-    if state.stage == Stage.WORKING:
-        return _step(Action.REPORT_COMPLETION, state.stage)
+    if state.stage in {Stage.TASK_READ, Stage.WORKING}:
+        return _step(Action.REPORT_COMPLETION, Stage.WORKING)
     return _step(Action.GET_TASK, state.stage)
+
+
+def _next_part(state: WorkerState) -> Step:
+    """Lead through the sub-tasks: go on with the one that runs, else begin the first that can."""
+    by_status = {one.status: one for one in reversed(state.subtasks)}
+    if "running" in by_status:
+        one = by_status["running"]
+        text = (
+            f"Go on with the sub-task {one.title!r}. When it is done, call update_task_status with "
+            f"task_id {one.id} and status 'done'; when something is in the way, 'blocked' with the "
+            "reason; when it is not needed any more, 'cancelled'. Then call get_next_action."
+        )
+        return Step(Action.EXECUTE_SUBTASK, text, Stage.WORKING, one)
+    if "ready" in by_status:
+        one = by_status["ready"]
+        text = (
+            f"Begin the sub-task {one.title!r}: call update_task_status with task_id {one.id} and status "
+            "'in_progress', then call get_next_action."
+        )
+        return Step(Action.START_SUBTASK, text, Stage.WORKING, one)
+    if "blocked" in by_status:
+        text = (
+            "Only blocked sub-tasks are left. For each: go on with it (update_task_status, "
+            "'in_progress'), give it up ('cancelled'), or, when only a person can help, ask with "
+            "ask_human or report 'blocked' with report_completed. Then call get_next_action."
+        )
+        return Step(Action.REVIEW_BLOCKS, text, Stage.WORKING, by_status["blocked"])
+    text = (
+        "The sub-tasks that are left wait for others that will not be done. Cancel them with "
+        "update_task_status, then call get_next_action."
+    )
+    return Step(Action.DEADLOCK, text, Stage.WORKING, by_status["waiting"])
 
 
 def stage_after_reading(stage: str | None) -> str:

@@ -88,7 +88,7 @@ def test_a_passkey_makes_a_connection_that_of_its_agents_run(short_dir: Path):
             known = client.call("authenticate", agent_id="worker", passkey=PASSKEY)
             assert (known["run_id"], known["task_id"]) == (run["id"], task)
             assert client.call("get_my_task")["task"]["title"] == "Hold"
-            assert client.code("list_tasks") == "FORBIDDEN"
+            assert client.code("list_runs") == "FORBIDDEN"
         home.go(task)
         assert home.finished(task)["status"] == "succeeded"
 

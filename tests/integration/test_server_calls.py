@@ -34,6 +34,17 @@ AGENT = {
     "get_session_guide",
     "ask_human",
     "logout",
+    "create_task",
+    "create_tasks_batch",
+    "update_task_status",
+    "get_my_task_progress",
+    "get_my_profile",
+    "report_model",
+    "help",
+    "list_tasks",
+    "get_task",
+    "get_project",
+    "get_my_execution_history",
 }
 COORDINATOR = {
     "health_check",
@@ -201,7 +212,7 @@ async def test_an_agent_that_calls_a_tool_of_others_leaves_a_trace(short_dir: Pa
     async with serving(short_dir) as board:
         claimed = await board.claim()
         async with connected(board, claimed.hello()) as client:
-            assert await client.code("create_task", project_id="garden", title="x") == "FORBIDDEN"
+            assert await client.code("create_project", project_id="garden") == "FORBIDDEN"
         assert await board.count("run.refused") == 1
         assert await board.count("task.created") == 1, "only the one that the run is for"
 

@@ -131,7 +131,7 @@ async def test_from_inside_a_run_no_key_gives_more_than_its_agent(short_dir: Pat
         for depth in (0, 3):
             for hello in (board.person, board.coordinator):
                 async with inside(board, claimed, short_dir, depth=depth) as client:
-                    assert await client.code("list_tasks", hello) == "FORBIDDEN"
+                    assert await client.code("list_runs", hello) == "FORBIDDEN"
                     assert await client.code("health_check") == "FORBIDDEN"
                     code = await client.code(
                         "health_check", coordinator_token=board.coordinator_key
@@ -139,7 +139,7 @@ async def test_from_inside_a_run_no_key_gives_more_than_its_agent(short_dir: Pat
                     assert code == "FORBIDDEN"
                     assert await client.code("authenticate") is None
                     assert await client.code("get_my_task") is None
-                    assert await client.code("create_task") == "FORBIDDEN"
+                    assert await client.code("create_project") == "FORBIDDEN"
                 claimed = await board.claim()
 
 
@@ -163,8 +163,8 @@ async def test_a_process_beside_the_tree_of_a_run_is_not_capped(short_dir: Path)
             inside(board, None, short_dir) as beside,
             connected(board, board.person) as ours,
         ):
-            assert await beside.code("list_tasks", board.person) is None
-            assert await ours.code("list_tasks") is None
+            assert await beside.code("list_runs", board.person) is None
+            assert await ours.code("list_runs") is None
 
 
 @pytest.mark.parametrize("wrong", ["start_ticks", "boot_id", "over"])
@@ -183,12 +183,12 @@ async def test_a_process_with_the_number_of_an_old_shim_is_not_capped(
         await board.started(claimed.run, shim)
         if wrong == "over":
             async with connected(board, board.person) as client:
-                assert await client.code("list_tasks") == "FORBIDDEN", "we are that run now"
+                assert await client.code("list_runs") == "FORBIDDEN", "we are that run now"
             async with connected(board, board.coordinator) as client:
                 assert await client.code("list_agent_actions") == "FORBIDDEN"
             await _end(board, claimed)
         async with connected(board, board.person) as client:
-            assert await client.code("list_tasks") is None
+            assert await client.code("list_runs") is None
 
 
 async def _end(board: Board, claimed: Claimed) -> None:
@@ -216,7 +216,7 @@ async def test_a_process_that_is_gone_is_trusted_with_no_key_while_runs_live(
     )
     async with serving(short_dir) as board:
         board.path = short_dir / "t"
-        sent = json.dumps(board.person) + "\n" + json.dumps(tool_call(1, "list_tasks")) + "\n"
+        sent = json.dumps(board.person) + "\n" + json.dumps(tool_call(1, "list_runs")) + "\n"
 
         async def visit() -> str:
             """Connect before anybody accepts, and be gone by the time somebody does."""
@@ -246,7 +246,7 @@ async def test_a_wrong_key_is_a_loud_protocol_error(short_dir: Path) -> None:
         ):
             async with connected(board, hello) as client:
                 assert "loud" in await client.tool("health_check")
-                assert "loud" in await client.tool("list_tasks")
+                assert "loud" in await client.tool("list_runs")
         async with connected(board) as client:
             answer = await client.tool("health_check", coordinator_token="wrong")
             assert answer["loud"]["data"]["code"] == "UNAUTHORIZED"
@@ -282,7 +282,7 @@ async def test_only_the_first_hello_of_a_connection_counts(short_dir: Path) -> N
         claimed = await board.claim()
         async with connected(board, claimed.hello()) as client:
             await client.send(board.person)
-            assert await client.code("list_tasks") == "FORBIDDEN"
+            assert await client.code("list_runs") == "FORBIDDEN"
             assert await client.code("get_my_task") is None
 
 

@@ -10,12 +10,21 @@ from typing import Any
 import pytest
 
 from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.boards import AGENT_TOOLS as THEIRS
 from aiagent_coordinator.server.boards import TOOLS
+from aiagent_coordinator.server.tools import Tool
 from aiagent_coordinator.store import requests
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "wire.md"
 _SAID_ONCE = {"agent_id", "project_id", "task_id", "run_id", "session_token"}
+
+
+def _role(tool: Tool) -> str:
+    """Under whose chapter a tool stands: that of the first role that may call it."""
+    return next(role.value for role in Role if role in tool.roles)
+
+
 #: Answers whose fields are declared.
 _ANSWERS: dict[str, type[Any]] = {
     "list_agent_actions": requests.ActionsAnswer,
@@ -27,14 +36,21 @@ _ANSWERS: dict[str, type[Any]] = {
 }
 
 
-def _sections() -> dict[str, tuple[str, str]]:
-    """Tool → the heading it stands under, and its text."""
-    found: dict[str, tuple[str, str]] = {}
+#: Every tool that somebody may call; one name can be an agent's and a person's.
+EVERY: dict[str, Tool] = {
+    **{f"agent {name}": tool for name, tool in THEIRS.items()},
+    **{f"{_role(tool)} {name}": tool for name, tool in TOOLS.items()},
+}
+
+
+def _sections() -> dict[str, str]:
+    """Role and tool → its text."""
+    found: dict[str, str] = {}
     for chapter in PAGE.read_text("utf-8").split("\n## ")[1:]:
-        heading = chapter.splitlines()[0]
+        role = chapter.splitlines()[0].split()[-1]
         for part in chapter.split("\n### ")[1:]:
             name = part.splitlines()[0].strip("`")
-            found[name] = (heading, part)
+            found[f"{role} {name}"] = part
     return found
 
 
@@ -47,36 +63,29 @@ def _listed(text: str, title: str) -> dict[str, bool]:
 
 def test_the_page_lists_the_tools_there_are():
     """Nobody should have to read the code to find a tool."""
-    assert set(_sections()) == set(TOOLS)
+    assert set(_sections()) == set(EVERY)
 
 
 def test_programs_are_told_of_every_tool_of_an_agent():
     """One that is told tool by tool what needs no asking would hang at a tool that was left out."""
-    assert set(AGENT_TOOLS) == {name for name, tool in TOOLS.items() if Role.AGENT in tool.roles}
+    assert set(AGENT_TOOLS) == set(THEIRS)
+    assert {tool.roles for tool in THEIRS.values()} == {frozenset({Role.AGENT})}
 
 
-@pytest.mark.parametrize("name", sorted(TOOLS))
-def test_a_tool_stands_under_its_role(name: str):
-    """The chapters are the permission table as people read it."""
-    heading, _ = _sections()[name]
-    role = next(role for role in Role if heading.endswith(role.value))
-    assert role in TOOLS[name].roles
-
-
-@pytest.mark.parametrize("name", sorted(TOOLS))
+@pytest.mark.parametrize("name", sorted(EVERY))
 def test_the_arguments_on_the_page_are_those_of_the_schema(name: str):
     """An argument that is missing on the page, or optional in only one of them, misleads callers."""
-    schema = TOOLS[name].info.input_schema
+    schema = EVERY[name].info.input_schema
     required = schema.get("required", [])
     expected = {key: key in required for key in schema.get("properties", {})}
-    if Role.AGENT in TOOLS[name].roles:
+    if Role.AGENT in EVERY[name].roles:
         # said once for all of them
         expected = {key: must for key, must in expected.items() if key not in _SAID_ONCE}
-    assert _listed(_sections()[name][1], "Arguments") == expected
+    assert _listed(_sections()[name], "Arguments") == expected
 
 
 @pytest.mark.parametrize("name", sorted(_ANSWERS))
 def test_the_answers_on_the_page_are_those_of_the_code(name: str):
     """What a coordinator may rely on is written down."""
     expected = {field.name for field in dataclasses.fields(_ANSWERS[name])}
-    assert set(_listed(_sections()[name][1], "Answer")) == expected
+    assert set(_listed(_sections()[f"coordinator {name}"], "Answer")) == expected

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from aiagent_coordinator.workflows.worker import (
     Action,
     Stage,
+    Subtask,
     WorkerState,
     next_step,
     stage_after_reading,
@@ -51,3 +52,63 @@ def test_whatever_stage_was_kept_a_worker_gets_an_action_and_no_dead_end(stage: 
 def test_asking_twice_without_moving_gives_the_same_answer_from_then_on(stage: str | None) -> None:
     second = next_step(WorkerState(next_step(WorkerState(stage)).stage))
     assert next_step(WorkerState(second.stage)).action in {second.action, Action.REPORT_COMPLETION}
+
+
+_KINDS = ("ready", "waiting", "running", "blocked", "over")
+
+
+@given(st.lists(st.sampled_from(_KINDS), max_size=8), st.sampled_from(list(Stage)))
+def test_with_subtasks_the_next_word_always_names_one_that_can_be_moved(
+    kinds: list[str], stage: Stage
+) -> None:
+    subtasks = tuple(Subtask(str(number), "t", kind) for number, kind in enumerate(kinds))
+    step = next_step(WorkerState(stage, subtasks=subtasks))
+    expected = {
+        Action.EXECUTE_SUBTASK: "running",
+        Action.START_SUBTASK: "ready",
+        Action.REVIEW_BLOCKS: "blocked",
+        Action.DEADLOCK: "waiting",
+    }
+    if step.action in expected:
+        assert step.subtask is not None
+        assert step.subtask.status == expected[step.action]
+        assert step.subtask == next(one for one in subtasks if one.status == step.subtask.status)
+    else:
+        assert all(kind == "over" for kind in kinds)
+
+
+@given(st.data())
+def test_an_agent_that_obeys_comes_to_its_end_whatever_becomes_of_its_subtasks(
+    data: st.DataObject,
+) -> None:
+    """Random valid agents: each word is followed by one of the moves that it asks for."""
+    kinds: list[str] = data.draw(st.lists(st.sampled_from(("ready", "waiting")), max_size=6))
+    states: dict[int, str] = dict(enumerate(kinds))
+    stage: str | None = None
+    before: tuple[Action, str | None] | None = None
+    for _ in range(200):
+        subtasks = tuple(Subtask(str(n), "t", kind) for n, kind in states.items())
+        step = next_step(WorkerState(stage, subtasks=subtasks))
+        meant = step.subtask.id if step.subtask else None
+        assert (step.action, meant) != before, "never the same twice when the agent moved"
+        before = step.action, meant
+        match step.action:
+            case Action.GET_TASK:
+                stage = stage_after_reading(step.stage)
+                continue
+            case Action.REPORT_COMPLETION:
+                return
+            case Action.WORK:
+                pass
+            case Action.START_SUBTASK:
+                states[int(meant or 0)] = "running"
+            case Action.EXECUTE_SUBTASK:
+                states[int(meant or 0)] = data.draw(st.sampled_from(("over", "blocked")))
+                if data.draw(st.booleans()):
+                    states = {n: "ready" if k == "waiting" else k for n, k in states.items()}
+            case Action.REVIEW_BLOCKS | Action.DEADLOCK:
+                states[int(meant or 0)] = "over"
+            case _:
+                raise AssertionError(step.action)
+        stage = step.stage
+    raise AssertionError("it never ends")
