@@ -14,6 +14,10 @@ from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS, GUEST_TOOLS
 
+#: Left for the answer to reach a CLI before that gives the call up.
+ANSWER_SECONDS = 15.0
+#: Then an agent may as well hear that nobody is there.
+LONGEST_HOLD_SECONDS = 300.0
 #: What lets a process speak as the run's agent.
 _ONLY_FOR_THE_AGENT = frozenset({"AIAGENT_SOCKET", "AIAGENT_TOKEN_FILE"})
 
@@ -66,9 +70,19 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
         gate_seconds=limits.gate_seconds,
         grace_seconds=limits.stop_grace_seconds,
         kill_leftovers=limits.kill_leftovers,
-        server=ServerAddress(str(socket_of(record, context)), ours=not record.is_guest),
+        server=ServerAddress(
+            str(socket_of(record, context)),
+            ours=not record.is_guest,
+            hold_seconds=hold_of(definition.mcp.tool_timeout_seconds),
+        ),
         caps=limits.caps(),
     )
+
+
+def hold_of(tool_timeout_seconds: float) -> float:
+    """How long a bridge may keep a call open without a server, by what its CLI lets a call take."""
+    at_most = tool_timeout_seconds - ANSWER_SECONDS
+    return min(max(at_most, tool_timeout_seconds / 2), LONGEST_HOLD_SECONDS)
 
 
 def check_env(record: RunRecord, context: Context) -> dict[str, str]:
