@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 
 from aiagent_coordinator.coordinator.supervisor import Supervisor
-from aiagent_coordinator.executors import cgroup, processes, strays
+from aiagent_coordinator.executors import cgroup, children, processes, strays
 from aiagent_coordinator.executors.processes import Seen
 from aiagent_coordinator.executors.strays import Stray
 from aiagent_coordinator.telemetry import log_event
@@ -45,6 +45,8 @@ class Sweep:
                     leftovers=[self._masked(stray.process.command)],
                     ended=True,
                 )
+            # of a run that waits for the server nobody else looks at the shim
+            children.reap()
             await anyio.to_thread.run_sync(cgroup.tidy)
             await anyio.sleep(SWEEP_SECONDS)
 

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from aiagent_coordinator.errors import SpawnError
-from aiagent_coordinator.executors import cgroup, inspection, leftovers, words
+from aiagent_coordinator.executors import cgroup, children, inspection, leftovers, words
 from aiagent_coordinator.executors.base import Hold, HoldState, LaunchSpec, Sample
 from aiagent_coordinator.executors.programs import program_of, python
 from aiagent_coordinator.executors.spec_file import write_spec
@@ -56,8 +56,6 @@ class LocalExecutor:
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(THREADS)
         self._census = Census()
-        #: Shims that are our children, and whose: to be reaped, and nothing else.
-        self._children: dict[int, Path] = {}
 
     def inspect(self, directory: Path) -> Hold:
         """Say what the directory says; see `inspection.inspect`."""
@@ -135,7 +133,7 @@ class LocalExecutor:
         while True:
             found = await self._in_thread(lambda: self.inspect(directory))
             if found.state is not HoldState.HELD:
-                await self._see_off(directory)
+                await _see_off(directory)
                 return await self._in_thread(partial(self._clear, directory, found))
             handle = _open_process(found.shim)
             if handle is None:
@@ -147,7 +145,7 @@ class LocalExecutor:
                     await anyio.wait_readable(handle)
             finally:
                 os.close(handle)
-            self._reap()
+            children.reap()
             if not scope.cancelled_caught and await self._in_thread(
                 lambda: inspection.is_held(directory)
             ):
@@ -182,7 +180,7 @@ class LocalExecutor:
 
         Anew: a start that left no trace but its lock may be repeated.
         """
-        self._reap()
+        children.reap()
         found = self.inspect(directory)
         match found.state:
             case HoldState.HELD:
@@ -238,27 +236,18 @@ class LocalExecutor:
             pass_fds=(lock,),
             start_new_session=True,
         )
-        self._children[child.pid] = directory
+        children.add(child.pid, directory)
         # We reap it by its number: a Popen that goes away would complain that the shim lives on.
         child.returncode = 0
         return child.pid
 
-    async def _see_off(self, directory: Path) -> None:
-        """Reap the shim of a directory: its lock is free a moment before it is gone."""
-        pause = _Pause(GONE_SECONDS)
-        self._reap()
-        while directory in self._children.values() and await pause.sleep():
-            self._reap()
 
-    def _reap(self) -> None:
-        """Take the ends of our shims; nothing is learned from them."""
-        for pid in tuple(self._children):
-            try:
-                ended, _ = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                ended = pid
-            if ended:
-                self._children.pop(pid, None)
+async def _see_off(directory: Path) -> None:
+    """Reap the shim of a directory: its lock is free a moment before it is gone."""
+    pause = _Pause(GONE_SECONDS)
+    children.reap()
+    while children.has_any(directory) and await pause.sleep():
+        children.reap()
 
 
 class _Pause:

@@ -171,8 +171,19 @@ def _add(own: OwnGit, branch: str) -> None:
     how = ("--no-checkout", "--lock", "--reason", _reason(own))
     _add_alone(own, *how, str(folder), branch)
     shutil.rmtree(folder)
+    _clear_drafts(folder.parent)
     with contextlib.suppress(OSError):
         folder.parent.rmdir()
+
+
+def _clear_drafts(folder: Path) -> None:
+    """Remove the folders of tasks whose making was killed and that may never be worked on again."""
+    # another task may be just making or removing its own: what is missed goes the next time
+    with contextlib.suppress(FileNotFoundError):
+        for draft in folder.iterdir():
+            age = time.time() - draft.lstat().st_mtime
+            if GENERATED_ID.match(draft.name) and age > HALF_MADE_SECONDS:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def _add_alone(own: OwnGit, *args: str) -> None:

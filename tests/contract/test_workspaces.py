@@ -731,6 +731,19 @@ async def test_an_old_half_made_entry_of_ours_is_cleared_and_others_are_left(tre
     assert theirs.exists()
 
 
+async def test_what_a_kill_left_of_the_making_of_a_worktree_goes_with_the_next(tree: Bench) -> None:
+    """Its own task may never be worked on again."""
+    path = (await tree.prepare()).path
+    drafts = path.parent / ".new"
+    old, young = drafts / new_id("tsk"), drafts / new_id("tsk")
+    for draft in (old, young):
+        draft.mkdir(parents=True)
+        (draft / ".git").write_text("gitdir: /nowhere\n", encoding="utf-8")
+    os.utime(old, (1, 1))
+    await tree.prepare(task_id=new_id("tsk"))
+    assert [one.name for one in drafts.iterdir()] == [young.name]
+
+
 async def test_many_worktrees_made_at_once_do_not_trip_over_each_other(tree: Bench) -> None:
     made: list[Path] = []
 

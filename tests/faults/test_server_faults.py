@@ -256,6 +256,25 @@ def test_what_ends_while_the_server_is_away_is_reported_once_and_in_order(short_
         assert [run["task_id"] for run in exits] == [*tasks, next_one]
 
 
+def test_a_shim_that_dies_while_its_run_waits_for_the_server_is_reaped(short_dir: Path):
+    """The server may be away for hours; who ended meanwhile does not stay in the list of processes."""
+    with house(short_dir) as home:
+        home.env["AIAGENT_FAILPOINT"] = "tool.begun/report_run_started:1*kill"
+        server = home.ready("serve")
+        home.env.pop("AIAGENT_FAILPOINT")
+        coordinator = home.start("coordinate")
+        task = home.add("Work", script(*TALK))["id"]
+        until("the server dies when it hears of the start", lambda: server.poll() is not None)
+        (run,) = (home.state / "run").iterdir()
+        shim = int(json.loads((run / "lock").read_text().strip("\0\n "))["pid"])
+        os.kill(shim, signal.SIGKILL)
+        until("it is reaped", lambda: not Path(f"/proc/{shim}").exists())
+        assert coordinator.poll() is None
+        home.ready("serve")
+        assert home.finished(task)["status"] == "succeeded"
+        assert [one["outcome"] for one in home.runs(task)][-1] == "succeeded"
+
+
 def _task_of(home: House, run_id: str) -> str:
     uri = f"file:{home.state / 'store.db'}?mode=ro"
     with sqlite3.connect(uri, uri=True) as store:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from aiagent_coordinator.coordinator.sweep import SWEEP_SECONDS
 from support.storm import AGENTS, Storm, storm
 
 SECONDS = float(os.environ.get("AIAGENT_SOAK_SECONDS", "50"))
@@ -29,8 +30,8 @@ SAMPLE_SECONDS = 0.2
 ROOM = {"descriptors": 12.0, "threads": 8.0, "MiB": 8.0}
 #: Beside it the memory may grow by so much of itself an hour.
 MEMORY_PER_HOUR = 0.10
-#: A child that has ended is taken note of within this.
-ZOMBIE_SECONDS = 20.0
+#: A child that has ended is taken note of at once, and by the sweep where its run waits for the server.
+ZOMBIE_SECONDS = 1.5 * SWEEP_SECONDS
 #: What happens, and how often it is chosen beside the others.
 WEATHER = {
     "add": 10,
