@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,8 @@ FULL = ("No space left", "diskspace", "disk is full", "disk I/O error")
 #: At the end, while all is waited for, what must hold is looked at so often.
 CHECK_SECONDS = 1.0
 #: Fields of /proc/<pid>/status: signals that are ignored, and that are caught.
-HEARS = {b"SigIgn", b"SigCgt"}
+CAUGHT = {b"SigCgt"}
+HEARS = {b"SigIgn"} | CAUGHT
 TERMINAL = ("succeeded", "failed", "cancelled")
 OVER = str(TERMINAL)
 
@@ -152,7 +153,8 @@ class Storm:
 
     def reload(self, max_concurrent: int, *, broken: bool) -> None:
         """Change the configuration file, wrongly in between, and say so."""
-        if broken:
+        # who just begins would refuse to
+        if broken and all(_hears(one.pid, signal.SIGHUP, CAUGHT) for one in self.up.values()):
             self.home.config.write_text("agents: [", encoding="utf-8")
             self._hang_up()
         self.home.write(max_concurrent=max_concurrent)
@@ -375,9 +377,9 @@ class Storm:
             os.close(gate)
 
 
-def _hears(pid: int, number: signal.Signals) -> bool:
+def _hears(pid: int, number: signal.Signals, fields: Collection[bytes] = HEARS) -> bool:
     """Whether a process does with a signal what it wants, and does not simply end by it."""
-    masks = [line.split()[1] for line in _shown(pid, "status").splitlines() if line[:6] in HEARS]
+    masks = [line.split()[1] for line in _shown(pid, "status").splitlines() if line[:6] in fields]
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
