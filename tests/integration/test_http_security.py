@@ -15,7 +15,7 @@ import pytest
 from anyio import to_thread
 
 from aiagent_coordinator.runs import ShimIdentity
-from aiagent_coordinator.server.boards import TOOLS
+from aiagent_coordinator.server.boards import AGENT_TOOLS, TOOLS
 from aiagent_coordinator.server.http.guard import Rates
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire import process
@@ -240,12 +240,10 @@ async def test_each_token_has_its_role_and_no_other(short_dir: Path, era: str) -
                     await web.shake_hands()
                 ask = web.modern if era == "modern" else web.post
                 listed = body_of(await ask("tools/list"))["result"]["tools"]
-                assert {tool["name"] for tool in listed} == {
-                    name for name, tool in TOOLS.items() if role in tool.roles
-                }
-                for name in sorted(TOOLS):
-                    if role in TOOLS[name].roles:
-                        continue
+                table = AGENT_TOOLS if role == "agent" else TOOLS
+                allowed = {name for name, tool in table.items() if role in tool.roles}
+                assert {tool["name"] for tool in listed} == allowed
+                for name in sorted({*TOOLS, *AGENT_TOOLS} - allowed):
                     answer = body_of(await ask("tools/call", {"name": name, "arguments": {}}))
                     assert answer["result"]["isError"], (role, name)
                     text = answer["result"]["content"][0]["text"]
