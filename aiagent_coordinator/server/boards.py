@@ -75,6 +75,14 @@ TOOLS: dict[str, Tool] = {
     **tools_person.TOOLS,
     **tools_board.TOOLS,
 }
+
+
+def tools_of(role: Role) -> dict[str, Tool]:
+    """The row of the permission table of one role: everything that it may call, by name."""
+    known = AGENT_TOOLS if role is Role.AGENT else TOOLS
+    return {name: tool for name, tool in known.items() if role in tool.roles}
+
+
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
 #: Arguments that are kept nowhere, not even hashed with others.
@@ -130,8 +138,7 @@ class Boards:
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
         role = caller.identity.role if caller.identity else Role.AGENT
-        known = AGENT_TOOLS if role is Role.AGENT else TOOLS
-        return [tool.info for tool in known.values() if role in tool.roles]
+        return [tool.info for tool in tools_of(role).values()]
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.

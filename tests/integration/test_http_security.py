@@ -15,7 +15,8 @@ import pytest
 from anyio import to_thread
 
 from aiagent_coordinator.runs import ShimIdentity
-from aiagent_coordinator.server.boards import AGENT_TOOLS, TOOLS
+from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.server.boards import AGENT_TOOLS, TOOLS, tools_of
 from aiagent_coordinator.server.http.guard import Rates
 from aiagent_coordinator.tasks import AskPolicy
 from aiagent_coordinator.wire import process
@@ -240,10 +241,9 @@ async def test_each_token_has_its_role_and_no_other(short_dir: Path, era: str) -
                     await web.shake_hands()
                 ask = web.modern if era == "modern" else web.post
                 listed = body_of(await ask("tools/list"))["result"]["tools"]
-                table = AGENT_TOOLS if role == "agent" else TOOLS
-                allowed = {name for name, tool in table.items() if role in tool.roles}
-                assert {tool["name"] for tool in listed} == allowed
-                for name in sorted({*TOOLS, *AGENT_TOOLS} - allowed):
+                may = tools_of(Role(role))
+                assert {tool["name"] for tool in listed} == set(may)
+                for name in sorted({*TOOLS, *AGENT_TOOLS} - set(may)):
                     answer = body_of(await ask("tools/call", {"name": name, "arguments": {}}))
                     assert answer["result"]["isError"], (role, name)
                     text = answer["result"]["content"][0]["text"]
@@ -347,8 +347,8 @@ async def test_sql_in_every_argument_changes_nothing(short_dir: Path) -> None:
         for role, key in {**keys, "agent": claimed.token}.items():
             async with browsing(board, key) as web:
                 await web.shake_hands()
-                for name, tool in TOOLS.items():
-                    if role in tool.roles and name not in {"report_completed", "logout"}:
+                for name, tool in tools_of(Role(role)).items():
+                    if name not in {"report_completed", "logout"}:
                         await _attack(web, name, tool.info.input_schema)
         after = await to_thread.run_sync(_dump, short_dir / "store.db")
         assert after["schema"] == before["schema"]
