@@ -21,7 +21,7 @@ from aiagent_coordinator.sandbox.policy import Choice, Kind
 from aiagent_coordinator.workspaces.reach import reach_of
 
 #: What the CLI and its bridge read of the run's folder. Not `ctl`: who reads it eats our words.
-OWN = ("files", "token", "credentials", "skills", "spec.json", "bridge.py", "confine.py", "prompt")
+OWN = ("files", "token", "spec.json", "bridge.py", "confine.py", "prompt")
 #: Variables that name files of certificates, and pass to the CLI.
 _CERTIFICATES = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
@@ -149,13 +149,22 @@ def _of_cli(record: RunRecord, context: Context) -> Places:
         state_root=common.state_root,
         workspace=common.workspace,
         home=common.home,
-        own=tuple(folder / name for name in OWN),
+        own=tuple(folder / name for name in _own(record)),
         write=(*common.write, *files, *_state_paths(definition, context)),
         read=(*common.read, *readable),
         door=socket if socket == context.socket else socket.parent,
         programs=(Path(record.argv[0]),),
         path_env=common.path_env,
     )
+
+
+def _own(record: RunRecord) -> Iterator[str]:
+    """What the CLI may read of its run's folder. What is named has to be there when it starts."""
+    yield from OWN
+    if record.is_guest:
+        yield "credentials"
+        if record.agent.get("skills"):
+            yield "skills"
 
 
 def _home(context: Context) -> Path:
