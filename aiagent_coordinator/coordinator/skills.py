@@ -10,8 +10,10 @@ import base64
 import binascii
 import io
 import logging
+import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, cast
@@ -26,6 +28,15 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 MAX_FILES: Final = 1000
 MAX_SKILLS: Final = 50
 _CHUNK: Final = 64 * 1024
+#: How an archive says that it is none, is cut, encrypted, or packed in a way we do not know.
+_DAMAGED: Final = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def unpack(skills: object, folder: Path) -> list[str]:
@@ -42,35 +53,34 @@ def unpack(skills: object, folder: Path) -> list[str]:
         entry: Mapping[str, Any] = cast("Mapping[str, Any]", item) if isinstance(item, dict) else {}
         wanted = str(entry.get("directory_name") or entry.get("name") or "")
         name = path_name(wanted) if wanted else ""
+        if not name or name in made:
+            _left_out(wanted, "it has no name of its own")
+            continue
         try:
             _unpack_one(entry, folder / name)
-        except (
-            ValueError,
-            OSError,
-            zipfile.BadZipFile,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
-            log_event(
-                logger,
-                logging.WARNING,
-                "loop.failed",
-                "a skill was left out",
-                skill=wanted[:100],
-                error=str(error),
-            )
+        except _DAMAGED as error:
+            # half a skill would be followed as if it were whole
+            shutil.rmtree(folder / name, ignore_errors=True)
+            _left_out(wanted, str(error))
             continue
         made.append(name)
     return made
 
 
+def _left_out(wanted: str, reason: str) -> None:
+    log_event(
+        logger,
+        logging.WARNING,
+        "loop.failed",
+        "a skill was left out",
+        skill=wanted[:100],
+        error=reason,
+    )
+
+
 def _unpack_one(entry: Mapping[str, Any], folder: Path) -> None:
-    archive = entry.get("archive_base64")
-    if not folder.name or not isinstance(archive, str):
-        message = "it has no name or no archive"
-        raise ValueError(message)
     try:
-        data = base64.b64decode(archive, validate=True)
+        data = base64.b64decode(str(entry.get("archive_base64") or ""), validate=True)
     except binascii.Error as error:
         message = f"its archive is no base64: {error}"
         raise ValueError(message) from None

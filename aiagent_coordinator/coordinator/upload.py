@@ -70,7 +70,8 @@ def _post(url: str, token: str, boundary: str, body: bytes) -> str:
             "Authorization": f"Bearer {token}",
             "Content-Type": f"multipart/form-data; boundary={boundary}",
         }
-        connection.request("POST", parts.path, body, headers)
+        where = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        connection.request("POST", where, body, headers)
         answer = connection.getresponse()
         text = answer.read(65536).decode("utf-8", "replace")
     finally:
