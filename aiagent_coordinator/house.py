@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiagent_coordinator import __version__
+from aiagent_coordinator import __version__, once
 from aiagent_coordinator.clock import SystemClock, iso
 from aiagent_coordinator.config import Loaded
 from aiagent_coordinator.errors import ConfigError
@@ -93,11 +93,7 @@ def _check_version(state: StateDir) -> None:
     Raises:
         ConfigError: it is not ours to use; nothing was changed.
     """
-    try:
-        found = state.version_file.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        state.version_file.write_text(f"{STATE_VERSION}\n", encoding="ascii")
-        return
+    found = once.read(state.version_file, lambda: str(STATE_VERSION))
     if found != str(STATE_VERSION):
         raise ConfigError(
             f"{state.root} has layout {found!r}, this program knows {STATE_VERSION}",
@@ -113,13 +109,4 @@ def _coordinator_token(loaded: Loaded, state: StateDir) -> str:
 
 def _key(path: Path) -> str:
     """Read a key of the state directory, made at first start, readable by the owner alone."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        key = secrets.token_hex(32)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            file.write(key + "\n")
-        draft.rename(path)
-        return key
+    return once.read(path, lambda: secrets.token_hex(32))

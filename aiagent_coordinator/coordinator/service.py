@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskStatus
 
+from aiagent_coordinator import once
 from aiagent_coordinator.clock import Clock, iso
 from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
@@ -297,11 +298,4 @@ class _Updates:
 
 def _own_id(path: Path) -> str:
     """This coordinator's id, made once per state directory."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        identifier = new_id("crd")
-        draft = path.with_suffix(".tmp")
-        draft.write_text(identifier + "\n", encoding="ascii")
-        draft.rename(path)
-        return identifier
+    return once.read(path, lambda: new_id("crd"))
