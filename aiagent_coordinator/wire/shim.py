@@ -53,6 +53,8 @@ TICK_SECONDS = 0.25
 #: Without inotify a quiet command is looked at this often, after the first half minute.
 QUIET_SECONDS = 2.0
 BRISK_FOR_SECONDS = 30.0
+#: What outlives a stopped command is asked to end again after so long: the first pause, the longest.
+ASK_AGAIN_SECONDS = (0.5, 5.0)
 #: Rounds of KILL: quick at first, slow for what cannot die (another user's, or stuck in the kernel).
 KILL_AGAIN_SECONDS = (0.005, 1.0)
 #: Looks for who forked meanwhile before a round of KILL goes ahead without.
@@ -411,6 +413,9 @@ class Shim:
         #: When to send KILL (again); None while nothing is to die.
         self.kill_at: float | None = None
         self.kill_pause = KILL_AGAIN_SECONDS[0]
+        #: When what a stopped command left is asked again, and the pause after that.
+        self.ask_at: float | None = None
+        self.ask_pause = ASK_AGAIN_SECONDS[0]
         #: When what is still there counts as left behind; None before the end and after the look.
         self.settle_at: float | None = None
         self.err = -1
@@ -613,7 +618,9 @@ class Shim:
             if self.ticks.due is not None and now >= self.ticks.due:
                 self.ticks.look(now)
             due = [
-                when for when in (self.ticks.due, self.kill_at, self.settle_at) if when is not None
+                when
+                for when in (self.ticks.due, self.kill_at, self.settle_at, self.ask_at)
+                if when is not None
             ]
             timeout = max(0.0, min(due) - now) if due else None
             notify = () if self.ticks.due is not None else (self.ticks.notify,)
@@ -650,6 +657,11 @@ class Shim:
         if self.settle_at is not None and now >= self.settle_at:
             self.settle_at = None
             self.leave_behind(now)
+        if self.ask_at is not None and now >= self.ask_at:
+            # Between its fork and its program a process may take a signal for its parent's and lose it.
+            self.ask_to_end()
+            self.ask_at = now + self.ask_pause
+            self.ask_pause = min(self.ask_pause * 2, ASK_AGAIN_SECONDS[1])
         if self.kill_at is not None and now >= self.kill_at:
             self.tree.signal(signal.SIGKILL)
             self.kill_at = now + self.kill_pause
@@ -675,6 +687,7 @@ class Shim:
         if self.stop == "T" and not self.tree.is_gone:
             # what it started in the moment of our TERM has not heard it
             self.ask_to_end()
+            self.ask_at = time.monotonic() + self.ask_pause
         if self.kill_at is None:
             self.settle_at = time.monotonic() + SETTLE_SECONDS
 

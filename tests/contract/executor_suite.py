@@ -296,6 +296,22 @@ async def test_what_is_started_in_the_moment_of_a_stop_does_not_wait_for_the_gra
     assert (record.exit_code, record.reason) == (0, "stopped")
 
 
+async def test_what_lost_the_first_term_hears_another(executor: Executor, bench: Bench):
+    """Between fork and exec a process may take a signal for its parent's, and it is gone."""
+    mark = bench.root / "mark"
+    deaf = f"trap '' TERM; sleep 1; echo x >> {mark}.deaf; trap 'exit 0' TERM; while :; do sleep 0.05; done"
+    late = f"({deaf}) & trap 'exit 0' TERM; echo $$ >> {mark}; while :; do sleep 0.05; done"
+    spec = replace(bench.fake(grace_seconds=600), argv=("/bin/sh", "-c", late))
+    directory = await start(executor, bench, spec)
+    await eventually(bench.marks)
+    assert await executor.signal(directory, "T")
+    with anyio.fail_after(60):
+        record = (await executor.wait(directory)).record
+    assert record is not None
+    assert (record.exit_code, record.reason) == (0, "stopped")
+    assert Path(f"{mark}.deaf").exists()  # noqa: ASYNC240 - it is over
+
+
 async def test_a_command_that_ignores_term_is_gone_after_the_grace(
     executor: Executor, bench: Bench
 ):
