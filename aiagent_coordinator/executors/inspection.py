@@ -83,10 +83,9 @@ def kills_leftovers(directory: Path) -> bool:
     return found is not None and found.get("kill_leftovers") is True
 
 
-def started_pid(directory: Path) -> int | None:
-    """The number of the command's first process, as its shim wrote it down."""
-    found = _shim_identity(read_plain(directory / "started", LOCK_BYTES))
-    return None if found is None else found.pid
+def main_process(directory: Path) -> ShimIdentity | None:
+    """The command's first process, as its shim wrote it down; it leads the command's group."""
+    return _shim_identity(read_plain(directory / "started", LOCK_BYTES))
 
 
 def is_held(directory: Path) -> bool:

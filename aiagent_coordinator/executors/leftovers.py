@@ -14,6 +14,7 @@ from pathlib import Path
 from aiagent_coordinator.executors import cgroup, inspection, processes
 from aiagent_coordinator.executors.base import HoldState
 from aiagent_coordinator.executors.processes import Seen
+from aiagent_coordinator.wire import process
 
 #: So much of a command line is kept.
 COMMAND_CHARS = 200
@@ -45,14 +46,23 @@ def clear(directory: Path, known: Collection[tuple[int, int]]) -> None:
             if (one.pid, one.started) in known or (one.tag == run_id and one.started >= since)
         ]
 
-    # Looked at before the group is killed: afterwards nobody knows what it was.
+    # Looked at before the groups are killed: afterwards nobody knows what it was.
     ended = {(one.pid, one.started): one for one in left()}
+    main = inspection.main_process(directory)
+    if main is not None and main.boot_id == process.boot_id():
+        # What forks faster than a look at all processes takes is met by its group alone: a command
+        # may have forked before it was put into a group of the kernel's, or there is none.
+        group = processes.end_group(
+            main.pid,
+            main.start_ticks,
+            lambda one: one.tag == run_id or (one.pid, one.started) in known,
+        )
+        ended |= {(one.pid, one.started): one for one in group}
     cgroup.kill(directory)
     ended |= {(one.pid, one.started): one for one in processes.end_all(left)}
     cgroup.remove(directory)
     # The command itself is no leftover: its shim's death killed it, or is about to.
-    main = inspection.started_pid(directory)
-    _name(directory, [one for one in ended.values() if one.pid != main])
+    _name(directory, [one for one in ended.values() if main is None or one.pid != main.pid])
 
 
 def _name(directory: Path, ended: list[Seen]) -> None:

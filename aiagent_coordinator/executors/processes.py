@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -48,10 +49,14 @@ class Seen:
 
 
 def look() -> Iterator[Seen]:
-    """Every living process of this user but ourselves; what vanishes meanwhile is left out."""
+    """Every living process of this user but ourselves; what vanishes meanwhile is left out.
+
+    The newest first, as numbers are given upwards: what lives for a moment is met while it lives.
+    """
     ours = os.getuid()
-    for one in psutil.process_iter():
+    for pid in reversed(psutil.pids()):
         try:
+            one = psutil.Process(pid)
             with one.oneshot():
                 if one.uids().real != ours or one.pid == os.getpid():
                     continue
@@ -135,6 +140,38 @@ def send(one: Seen, number: signal.Signals) -> None:
     finally:
         if handle >= 0:
             os.close(handle)
+
+
+def end_group(leader: int, started: int, is_ours: Callable[[Seen], bool]) -> list[Seen]:
+    """Kill a process group whole, whatever forks in it meanwhile; returns who was in it.
+
+    The kernel signals all of a group in one step, and gives its number to nobody else while it has
+    members. A group of that number in which nobody is ours is set going again.
+
+    Args:
+        leader: The process that made the group, which may be gone.
+        started: When that one started, in the unit of `wire.process.start_ticks`.
+        is_ours: Whether a member belongs to whom we mean.
+    """
+    now = process.start_ticks(leader)
+    if leader <= 1 or now not in (None, started):
+        return []
+    try:
+        os.killpg(leader, signal.SIGSTOP)
+    except OSError:
+        return []
+    members: list[Seen] = []
+    for one in look():
+        try:
+            if os.getpgid(one.pid) == leader:
+                members.append(one)
+        except OSError:
+            continue
+    with suppress(OSError):
+        are_ours = any(is_ours(one) for one in members)
+        os.killpg(leader, signal.SIGKILL if are_ours else signal.SIGCONT)
+        return members if are_ours else []
+    return members
 
 
 def end_all(find: Callable[[], Iterable[Seen]]) -> list[Seen]:
