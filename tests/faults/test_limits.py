@@ -14,6 +14,10 @@ REPORT = {"report": {"result": "success", "summary": "done"}}
 MIB = 1024 * 1024
 
 
+#: They take what the machine has; beside others both sides would only wait.
+pytestmark = pytest.mark.alone
+
+
 def python(code: str) -> str:
     """A script that runs a program and then reports success."""
     return script({"run": {"argv": [sys.executable, "-I", "-S", "-c", code]}}, REPORT)
@@ -172,7 +176,10 @@ def test_a_fork_bomb_and_a_memory_eater_of_an_ordinary_user_leave_the_rest_at_wo
             ends = [line for line in home.logged("run.end") if line["task_id"] == ids["modest"]]
             return any(line["outcome"] == "succeeded" for line in ends)
 
-        until("the modest one has done its work", modest_succeeded)
+        try:
+            until("the modest one has done its work", modest_succeeded)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{home.log_text()}") from None
         for name, reason in (("bomber", "process_limit"), ("eater", "memory_limit")):
             run = home.last(ids[name])
             assert (run["outcome"], run["reason"]) == ("failed", reason)

@@ -187,6 +187,7 @@ def check_flat(watched: Watched, seconds: float) -> list[str]:
     return lines
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(SECONDS * 2 + 600)
 def test_in_a_storm_that_goes_on_nothing_grows_and_nothing_is_left(
     short_dir: Path, capsys: pytest.CaptureFixture[str]

@@ -22,7 +22,7 @@ from aiagent_coordinator.wire.protocol import hello_person
 from support.repo import make_repo
 
 #: How long anything may take here before the test fails: generous, two busy cores.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 #: Runs what follows as a user who is nobody here.
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
