@@ -14,34 +14,25 @@ import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
 
 from aiagent_coordinator import signals
-from aiagent_coordinator.clock import SystemClock, zone_named
+from aiagent_coordinator.assembly import limits_of, make_service
+from aiagent_coordinator.clock import zone_named
 from aiagent_coordinator.config import Loaded, load_settings
 from aiagent_coordinator.config.watch import Nudge, Origin, changes, watch
-from aiagent_coordinator.coordinator.admission import Watermarks
-from aiagent_coordinator.coordinator.breaker import BreakerPolicy
-from aiagent_coordinator.coordinator.cooldown import ErrorProtection
-from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms, Upload
 from aiagent_coordinator.coordinator.journal import Journal, open_journal
 from aiagent_coordinator.coordinator.loop import Pulse
-from aiagent_coordinator.coordinator.plan import Limits
-from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS
-from aiagent_coordinator.coordinator.retention import Retention
-from aiagent_coordinator.coordinator.service import CoordinatorService, CoordinatorSettings
+from aiagent_coordinator.coordinator.service import CoordinatorService
 from aiagent_coordinator.errors import EXIT_CODES, ConfigError, CoordinatorError
-from aiagent_coordinator.executors.local import LocalExecutor
 from aiagent_coordinator.house import BOTH, House, enter
-from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.sandbox.keeper import Sandboxes, wishes_of
 from aiagent_coordinator.sandbox.probe import AGAIN_SECONDS
 from aiagent_coordinator.serving import declare, serving
-from aiagent_coordinator.tasks import WorkspaceKind
 from aiagent_coordinator.telemetry import LogFormat, configure, log_event, set_level
 from aiagent_coordinator.wire.notify import Notifier
 from aiagent_coordinator.wire.shim import set_title
@@ -216,7 +207,7 @@ class _Life:
         set_level(found.settings.log_level)
         if self._coordinator is not None:
             polling_seconds = found.settings.polling_interval
-            self._coordinator.retune(_limits(found), polling_seconds)
+            self._coordinator.retune(limits_of(found), polling_seconds)
             self._coordinator.settings.sandboxes.use(wishes_of(found.settings))
         counts = changes(in_force.settings, found.settings)
         if counts:
@@ -311,106 +302,6 @@ async def _try_sandboxes(sandboxes: Sandboxes) -> None:
                 )
         told = missing
         await anyio.sleep(AGAIN_SECONDS)
-
-
-def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService:
-    """The coordinator of these settings; `pulse` is told that it makes progress."""
-    settings = house.loaded.settings
-    return CoordinatorService(
-        CoordinatorSettings(
-            state=house.state,
-            socket=house.socket,
-            token=house.coordinator_token,
-            limits=_limits(house.loaded),
-            polling_seconds=settings.polling_interval,
-            call_seconds=settings.api_timeout,
-            max_finishing=settings.max_finishing,
-            run_limits=_run_limits(house.loaded),
-            overrides=_overrides(house.loaded),
-            log_directory=settings.log_directory,
-            breaker=BreakerPolicy(
-                settings.breaker.failures,
-                settings.breaker.quick,
-                settings.breaker.first,
-                settings.breaker.longest,
-            ),
-            watermarks=Watermarks(settings.watermarks.memory, settings.watermarks.disk),
-            renew_seconds=min(RENEW_SECONDS, settings.lease.seconds / 3),
-            retention=Retention(settings.retention.run_age, settings.retention.run_size),
-            sandboxes=Sandboxes(wishes_of(settings)),
-            pulse=pulse or Pulse(),
-            foreign=_foreign(house),
-        ),
-        executor=LocalExecutor(),
-        catalog=load_catalog(settings.ai_providers),
-        clock=SystemClock(),
-        environ=dict(os.environ),
-        masker=house.masker,
-    )
-
-
-def _foreign(house: House) -> ForeignTerms | None:
-    """How a server of another make is driven; None: the server is one of ours."""
-    runner = house.loaded.runner
-    if runner is None:
-        return None
-    told: dict[str, Any] = dict(runner.protection)
-    upload: dict[str, Any] | None = None if runner.upload is None else dict(runner.upload)
-    return ForeignTerms(
-        token=house.coordinator_token,
-        passkeys=runner.passkeys,
-        root_agent_id=runner.root_agent_id,
-        protection=ErrorProtection(**told),
-        upload=None if upload is None else _upload(upload),
-        call_seconds=house.loaded.settings.api_timeout,
-    )
-
-
-def _upload(told: Mapping[str, Any]) -> Upload:
-    return Upload(
-        str(told["url"]),
-        int(told.get("max_file_size_mb", 10) * 1024 * 1024),
-        int(told.get("retry_count", 3)),
-        float(told.get("retry_delay_seconds", 1.0)),
-    )
-
-
-def _limits(loaded: Loaded) -> Limits:
-    settings = loaded.settings
-    per_project: dict[str, int] = {}
-    for project in settings.projects:
-        if project.max_concurrent is not None:
-            per_project[project.id] = project.max_concurrent
-        if project.project().workspace is WorkspaceKind.DIRECTORY:
-            # One checkout, one run: two would seal each other's work.
-            per_project[project.id] = 1
-    return Limits(
-        total=settings.max_concurrent,
-        per_agent={name: agent.max_concurrent for name, agent in settings.agents.items()},
-        per_project=per_project,
-    )
-
-
-def _run_limits(loaded: Loaded) -> RunLimits:
-    settings = loaded.settings
-    general: dict[str, Any] = {
-        "stop_grace_seconds": settings.stop_grace_seconds,
-        "silence_seconds": settings.silence_timeout,
-        "run_seconds": settings.run_timeout,
-    }
-    return RunLimits(**general | settings.limits.given())
-
-
-def _overrides(loaded: Loaded) -> LimitOverrides:
-    settings = loaded.settings
-    by_agent = {
-        name: {**agent.limits.given(), "kill_leftovers": agent.kill_leftovers}
-        for name, agent in settings.agents.items()
-    }
-    return LimitOverrides(
-        by_project={project.id: project.limits.given() for project in settings.projects},
-        by_agent=by_agent,
-    )
 
 
 def _first(errors: BaseExceptionGroup[CoordinatorError]) -> CoordinatorError:

@@ -16,10 +16,10 @@ from typing import Any
 
 import anyio
 
+from aiagent_coordinator.assembly import make_service
 from aiagent_coordinator.config import load_settings
 from aiagent_coordinator.coordinator.client import Client, connect
 from aiagent_coordinator.coordinator.journal import open_journal
-from aiagent_coordinator.daemon import make_service
 from aiagent_coordinator.house import BOTH, enter
 from aiagent_coordinator.serving import serving
 from aiagent_coordinator.tasks import TERMINAL

@@ -67,8 +67,6 @@ def show(name: str, ratio: float, goal: float, detail: str) -> None:
 def quick_commands(home: House, starts: int) -> None:
     """Cold starts of the quick commands against a bare interpreter."""
     env = {**os.environ, **home.env}
-    # an installed program is compiled: the first start here leaves it so, this variable would forbid it
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
     program = [sys.executable, "-m", "aiagent_coordinator"]
     console = Path(sys.executable).with_name("aiagent-coordinator")
     if console.exists():
@@ -143,6 +141,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starts", type=int, default=15)
     chosen = parser.parse_args()
+    # An installed program is compiled: the first start here leaves it so, this variable would forbid it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.TemporaryDirectory(prefix="aab-") as name, house(Path(name)) as home:
         many(home)
         took, weight = zip(*(import_mcp() for _ in range(5)), strict=True)
