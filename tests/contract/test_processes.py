@@ -6,9 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Generator
 
+import psutil
 import pytest
 
 from aiagent_coordinator.executors import processes
@@ -62,14 +62,26 @@ def test_a_group_whose_members_live_for_a_moment_is_ended_whole(hopper: tuple[in
     until("nobody of it is left", lambda: not has_members(leader))
 
 
-def test_a_group_of_somebody_else_goes_on(hopper: tuple[int, int]):
-    leader, started = hopper
-    assert processes.end_group(leader, started, lambda one: one.tag == "run_other") == []
-    before = time.monotonic()
-    seen: set[int] = set()
-    while len(seen) < 3 and time.monotonic() - before < 20:
-        seen |= {one.pid for one in processes.look() if one.tag == "run_hopper"}
-    assert len(seen) >= 3
+def test_a_group_of_somebody_else_goes_on():
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        started = process.start_ticks(child.pid) or 0
+        asked: list[int] = []
+
+        def nobody(one: Seen) -> bool:
+            until("it stands still", lambda: is_now(one.pid, psutil.STATUS_STOPPED))
+            asked.append(one.pid)
+            return False
+
+        try:
+            assert processes.end_group(child.pid, started, nobody) == []
+            assert asked == [child.pid]
+            until("it goes on", lambda: is_now(child.pid, psutil.STATUS_SLEEPING))
+        finally:
+            child.kill()
+
+
+def is_now(pid: int, status: str) -> bool:
+    return bool(psutil.Process(pid).status() == status)
 
 
 def test_a_number_that_passed_to_another_is_left_alone():
