@@ -280,6 +280,8 @@ class Run:
     peak_rss: int | None = None
     #: What went over a limit or nearly did: what it is about → a sentence.
     warnings: dict[str, str] | None = None
+    #: What its program says that it used: tokens `in`, `out`, `cache`, and `cost` in US dollars.
+    usage: dict[str, Any] | None = None
     #: Commands of processes that outlived the CLI, and whether they were ended.
     leftovers: tuple[str, ...] = ()
     leftovers_ended: bool | None = None

@@ -67,6 +67,7 @@ for name, module in (
     ("project", "project"),
     ("agent", "agent"),
     ("logs", "logs"),
+    ("usage", "usage"),
     ("explain", "explain"),
     ("config", "config"),
     ("init", "init"),

@@ -12,7 +12,7 @@ import anyio
 
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
-from aiagent_coordinator.logs.tail import read_tail
+from aiagent_coordinator.logs.tail import last_lines, read_tail
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
 from aiagent_coordinator.pipeline.handoff import build as build_handoff
@@ -22,6 +22,7 @@ from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
 from aiagent_coordinator.providers.transcript import session_id
+from aiagent_coordinator.providers.usage import usage_of
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: Of the output's beginning, where programs say which session it is.
 HEAD_BYTES = 64 * 1024
+#: Of the output's end, where programs say what they used. What one without a total said before is lost.
+USAGE_BYTES = 64 * 1024 * 1024
 #: Outcomes after which another attempt should know what this one did.
 _HANDED_ON = frozenset(
     {RunOutcome.FAILED, RunOutcome.VERIFY_FAILED, RunOutcome.LOST, RunOutcome.STOPPED}
@@ -69,6 +72,7 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
     )
     if end.outcome in _HANDED_ON:
         record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
+    record = record.at(Stage.COLLECT, usage=_usage(record, context))
     record = record.at(Stage.COLLECT, summary=_summary(record, context))
     _write_log(record, context)
     return record.at(Stage.RESULT)
@@ -82,6 +86,15 @@ def _session_id(record: RunRecord, context: Context) -> str | None:
     head = _head(context.state.run(record.run_id) / "out")
     ours = record.new_session_id if definition.launch.own_session_id else None
     return session_id(definition.output.dialect, head) or record.resumed_session_id or ours
+
+
+def _usage(record: RunRecord, context: Context) -> dict[str, Any] | None:
+    """What the CLI says that it used; None where it does not say, or never began."""
+    if record.shim is None:
+        return None
+    dialect = context.catalog.get(record.provider).output.dialect
+    found = usage_of(dialect, last_lines(context.state.run(record.run_id) / "out", USAGE_BYTES))
+    return None if found is None else found.as_json()
 
 
 def _summary(record: RunRecord, context: Context) -> dict[str, Any]:
@@ -209,6 +222,7 @@ async def tell_result(record: RunRecord, context: Context, _control: Control) ->
         "handoff": record.handoff,
         "provider_session_id": record.provider_session_id,
         "summary": record.summary,
+        "usage": record.usage,
     }
     try:
         await context.reporter.deliver(record.run_id, 2, "report_run_result", report)

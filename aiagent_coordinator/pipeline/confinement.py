@@ -6,7 +6,7 @@ its token nor the way to the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aiagent_coordinator.errors import SpawnError
@@ -30,6 +30,13 @@ _CERTIFICATES = (
 #: Kinds in which a CLI cannot make a sandbox of its own.
 _ALONE = frozenset({Kind.LANDLOCK.value, Kind.SANDBOX_EXEC.value})
 _MARK_BYTES = 1000
+#: Folders of the home that variables put elsewhere.
+_XDG = {
+    "XDG_CONFIG_HOME": "~/.config/",
+    "XDG_DATA_HOME": "~/.local/share/",
+    "XDG_STATE_HOME": "~/.local/state/",
+    "XDG_CACHE_HOME": "~/.cache/",
+}
 
 
 def choose(record: RunRecord, context: Context) -> Choice:
@@ -171,6 +178,15 @@ def _home(context: Context) -> Path:
     return Path(context.environ.get("HOME") or Path.home())
 
 
+def _placed(path: str, home: Path, environ: Mapping[str, str]) -> Path:
+    """A path of the home, or where the user's variables put such a folder (XDG Base Directory 0.8)."""
+    for name, folder in _XDG.items():
+        elsewhere = environ.get(name, "")
+        if path.startswith(folder) and Path(elsewhere).is_absolute():
+            return Path(elsewhere, path.removeprefix(folder))
+    return home / path.removeprefix("~/")
+
+
 def _state_paths(definition: Definition, context: Context) -> Iterator[Path]:
     """Where the CLI keeps its own state. A folder that is not there yet is made, as it would itself.
 
@@ -178,7 +194,7 @@ def _state_paths(definition: Definition, context: Context) -> Iterator[Path]:
         SpawnError: it cannot be made.
     """
     home = _home(context)
-    places = [home / path.removeprefix("~/") for path in definition.limits.state_paths]
+    places = [_placed(path, home, context.environ) for path in definition.limits.state_paths]
     named = (context.environ.get(name) for name in definition.sandbox.state_env)
     for path in (*places, *(Path(value) for value in named if value)):
         # `.name` is a folder, `.name.json` a file that only the CLI knows how to begin

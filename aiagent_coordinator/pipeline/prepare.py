@@ -36,6 +36,7 @@ from aiagent_coordinator.pipeline.launching import rendered_for
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.sandbox.policy import Kind
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
 from aiagent_coordinator.workspaces import Reason, get_workspace, refusal
 
@@ -130,6 +131,8 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     """Write the run's files: programs, CLI configuration, prompt. In a worker thread."""
     choice = confinement.choose(record, context)
     record = record.at(Stage.PREPARE, sandbox=choice.kind.value)
+    if choice.kind is Kind.NONE:
+        _refuse_project_code(record, context)
     folder = context.state.run(record.run_id)
     make_private(folder / "files")
     copy_programs(folder)
@@ -151,6 +154,23 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     log_path = _log_path(record, context)
     create_log(log_path, log_header(record), masker=context.masker)
     return record.at(Stage.LAUNCH, log_path=str(log_path))
+
+
+def _refuse_project_code(record: RunRecord, context: Context) -> None:
+    """Start nothing that would run what is checked into a project and was never asked about.
+
+    Raises:
+        WorkspaceError: there is such a file; it is named.
+    """
+    workspace = Path(record.workspace_path or "")
+    for pattern in context.catalog.get(record.provider).launch.runs_unasked:
+        found = next((path for path in workspace.glob(pattern) if not path.is_dir()), None)
+        if found is not None:
+            raise refusal(
+                Reason.RUNS_UNASKED,
+                f"{record.provider} would run {found.relative_to(workspace)} of this project unasked; "
+                "take it away, set a sandbox, or give the work to an agent of another provider",
+            )
 
 
 def _prompt(record: RunRecord, context: Context) -> str:

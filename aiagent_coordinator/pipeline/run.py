@@ -113,6 +113,8 @@ class RunRecord:
     diagnosis: dict[str, Any] | None = None
     handoff: str | None = None
     summary: dict[str, Any] | None = None
+    #: What its CLI says that it used: `in`, `out`, `cache` (tokens), `cost` (US dollars, may be null).
+    usage: dict[str, Any] | None = None
     superseded: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 

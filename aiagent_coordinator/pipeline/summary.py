@@ -57,6 +57,7 @@ def summarize(record: RunRecord, *, out_bytes: int, err_bytes: int, output: str)
         "files_left_by_checks": record.left_by_checks,
         "commit": record.sealed_commit,
         "changed": record.sealed_changed,
+        "usage": record.usage,
         "session": {"id": record.provider_session_id, "resumed": record.resumed_session_id},
         "out_bytes": out_bytes,
         "err_bytes": err_bytes,

@@ -171,6 +171,7 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "bridge_command": values.python,
         "bridge_args": ("-I", "-S", str(values.run_dir / "bridge.py")),
         "socket": values.socket,
+        "task_id": values.task_id,
         "temp_dir": values.temp_dir,
         "python": values.python,
         "setting_sources": values.setting_sources,

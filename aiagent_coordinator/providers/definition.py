@@ -168,6 +168,9 @@ def _launch_faults(definition: Definition) -> Iterator[_Fault]:
         for name in names:
             if never_passes(name):
                 yield ("launch", key), f"{name} never reaches a CLI"
+    for pattern in launch.runs_unasked:
+        if pattern.startswith("/") or ".." in pattern.split("/") or not pattern.strip("/*"):
+            yield ("launch", "runs_unasked"), f"{pattern!r} must name files inside the project"
     yield from _prompt_faults(
         launch, {name for _, word in words for name in substitution.names_in(word)}
     )

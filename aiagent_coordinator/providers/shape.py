@@ -75,6 +75,7 @@ class Launch:
     `command` belongs to the executable and is never substituted. A group of `args` vanishes when a
     placeholder in it is empty; a variable of `env` does too. The words about session and approval
     come first, unless `args` say where by `{session_args}` and `{approval_args}`.
+    `runs_unasked` are globs of files of a project that this CLI executes whatever it is told.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -86,6 +87,7 @@ class Launch:
     own_session_id: Groups = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     pass_env: tuple[str, ...] = ()
+    runs_unasked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

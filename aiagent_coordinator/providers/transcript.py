@@ -17,6 +17,8 @@ _SESSIONS = {
     "claude-stream": ("system", "session_id"),
     "codex-json": ("thread.started", "thread_id"),
     "gemini-stream": ("init", "session_id"),
+    "opencode-json": ("step_start", "sessionID"),
+    "qwen-stream": ("system", "session_id"),
 }
 #: It becomes a word of a command line.
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
@@ -119,6 +121,39 @@ def _gemini(event: Event) -> list[str] | None:
             return []
 
 
+def _qwen(event: Event) -> list[str] | None:
+    """As `_claude`, but the words stand in an object of their own."""
+    if event.get("type") == "result" and event.get("is_error"):
+        return [_message(event.get("error")), *(_claude(event) or [])]
+    return _claude(event)
+
+
+def _opencode(event: Event) -> list[str] | None:
+    """It has no last line: the last step's reason is `stop` when it ended well."""
+    match event.get("type"):
+        case "error":
+            return _opencode_error(event.get("error"))
+        case "step_finish":
+            part = event.get("part")
+            is_last = isinstance(part, dict) and cast("Event", part).get("reason") == "stop"
+            return None if is_last else []
+        case _:
+            return []
+
+
+def _opencode_error(error: object) -> list[str]:
+    if not isinstance(error, dict):
+        return [str(error or "")]
+    known = cast("Event", error)
+    data = known.get("data")
+    facts = cast("Event", data) if isinstance(data, dict) else {}
+    status = facts.get("statusCode")
+    return [
+        f"{known.get('name') or 'error'}: {facts.get('message') or known.get('message') or ''}",
+        f"API error status {status}" if status else "",
+    ]
+
+
 def _message(error: object) -> str:
     if isinstance(error, dict):
         known = cast("Event", error)
@@ -132,6 +167,8 @@ _DIALECTS: dict[str, Callable[[Event], list[str] | None]] = {
     "claude-stream": _claude,
     "codex-json": _codex,
     "gemini-stream": _gemini,
+    "opencode-json": _opencode,
+    "qwen-stream": _qwen,
 }
 #: Output dialects that can be read.
 DIALECTS = tuple(_DIALECTS)

@@ -28,6 +28,7 @@ from aiagent_coordinator.server import (
     tools_person,
     tools_report,
     tools_steps,
+    tools_usage,
 )
 from aiagent_coordinator.server.asking import Bells
 from aiagent_coordinator.server.auth import (
@@ -74,6 +75,7 @@ TOOLS: dict[str, Tool] = {
     **tools_legacy.TOOLS,
     **tools_person.TOOLS,
     **tools_board.TOOLS,
+    **tools_usage.TOOLS,
 }
 
 

@@ -145,6 +145,7 @@ def run_of(row: RowMapping) -> Run:
         cpu_seconds=row["cpu_seconds"],
         peak_rss=row["peak_rss"],
         warnings=row["warnings"],
+        usage=row["usage"],
         leftovers=tuple(row["leftovers"] or ()),
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],

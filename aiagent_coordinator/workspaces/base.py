@@ -36,6 +36,7 @@ class Reason(StrEnum):
     FILTERED_CHANGED = "filtered_changed"
     SUBMODULE_CHANGED = "submodule_changed"
     UNSEALED = "unsealed"
+    RUNS_UNASKED = "runs_unasked"
     UNAVAILABLE_KIND = "unavailable_kind"
     GIT_FAILED = "git_failed"
     GIT_MISSING = "git_missing"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 from support.house import HOLD, House, house, script, until
+from support.repo import git
 
 REPORT = {"report": {"result": "success", "summary": "done"}}
 
@@ -101,3 +103,36 @@ def _events(home: House, *task_ids: str) -> int:
         marks = ",".join("?" * len(task_ids))
         query = f"SELECT count(*) FROM event WHERE task_id IN ({marks})"
         return int(store.execute(query, task_ids).fetchone()[0])
+
+
+def test_nothing_starts_that_would_run_code_of_the_project_unasked(short_dir: Path):
+    """Such a program is told what it may do in vain; a sandbox shuts it in."""
+    program = short_dir / "opencode"
+    program.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    program.chmod(0o755)
+    with house(short_dir) as home:
+        plugin = home.repo / ".opencode" / "plugin" / "greet.js"
+        plugin.parent.mkdir(parents=True)
+        plugin.write_text("console.log('hello')\n", encoding="utf-8")
+        git(home.repo, "add", "-A")
+        git(home.repo, "commit", "-q", "-m", "a plugin")
+        home.write(
+            ai_providers={"open": {"like": "opencode", "cli_command": str(program)}},
+            agents={
+                "worker": {"provider": "open"},
+                "boxed": {"provider": "open", "sandbox": "bwrap"},
+            },
+            projects=[{"id": "app", "path": str(home.repo)}],
+        )
+        home.ready()
+        task = home.add("Work", max_attempts="1")["id"]
+        run = home.last(task)
+        assert (run["outcome"], run["reason"]) == ("not_started", "workspace_invalid")
+        assert run["exit_code"] is None
+        explained = home.run("explain", task).stdout
+        assert ".opencode/plugin/greet.js of this project unasked" in explained
+        if shutil.which("bwrap"):
+            assert (
+                home.last(home.add("Work", agent="boxed", max_attempts="1")["id"])["exit_code"] == 3
+            )
+        home.down()

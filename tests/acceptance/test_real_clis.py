@@ -35,7 +35,13 @@ PACKAGES = {
     "claude": "@anthropic-ai/claude-code",
     "codex": "@openai/codex",
     "gemini": "@google/gemini-cli",
+    "opencode": "opencode-ai",
+    "qwen": "@qwen-code/qwen-code",
 }
+#: What qwen runs with, where the machine's own is older: a program from npm as well.
+NODE = "node@22"
+#: A name that no CLI knows: then none expects more of the model than plain tool calls.
+MODEL = "scripted-model"
 #: A CLI's start, its model's eight turns and its end, on two busy cores.
 RUN_SECONDS = 120.0
 TOOLS = [
@@ -57,7 +63,8 @@ class Model:
     def calls(self) -> list[str]:
         """The tools that the model called, by the ends of their names."""
         called = (request.get("call") for request in self.requests())
-        return [name.rpartition("__")[2].removeprefix("mcp_coord_") for name in called if name]
+        last = (name.rpartition("__")[2] for name in called if name)
+        return [name.removeprefix("mcp_").removeprefix("coord_") for name in last]
 
 
 @contextmanager
@@ -92,7 +99,7 @@ def _installed(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder)]
         # the newest: npm itself would take an older one whose `engines` fit this node
-        wanted = [f"{package}@latest" for package in missing]
+        wanted = [*(f"{package}@latest" for package in missing), NODE]
         subprocess.run([*command, *wanted], cwd=folder, timeout=500, check=True)
     return programs
 
@@ -104,6 +111,12 @@ def settings_of(name: str, served: Model) -> tuple[dict[str, Any], dict[str, str
         return {}, {**env, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
     if name == "gemini":
         return {}, {"GOOGLE_GEMINI_BASE_URL": served.url, "GEMINI_API_KEY": "key-of-nobody"}
+    if name == "qwen":
+        entry = {"cli_args": ["--auth-type", "openai"]}
+        env = {"OPENAI_BASE_URL": f"{served.url}/v1", "OPENAI_API_KEY": "key-of-nobody"}
+        return {"ai_providers": {"qwen": entry}}, env
+    if name == "opencode":
+        return {}, {}
     provider = (
         f'{{name="scripted",base_url="{served.url}/v1",env_key="OPENAI_API_KEY",'
         'wire_api="responses",request_max_retries=0,stream_max_retries=0}'
@@ -113,6 +126,20 @@ def settings_of(name: str, served: Model) -> tuple[dict[str, Any], dict[str, str
     return {"ai_providers": {"codex": entry}}, {"OPENAI_API_KEY": "key-of-nobody"}
 
 
+def _configure_opencode(home: House, served: Model) -> None:
+    """Write a file of the user's own that names a provider."""
+    options = {"baseURL": f"{served.url}/v1", "apiKey": "key-of-nobody"}
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "name": "scripted",
+        "options": options,
+        "models": {MODEL: {"name": MODEL}},
+    }
+    file = Path(home.env["XDG_CONFIG_HOME"]) / "opencode" / "opencode.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"provider": {"scripted": provider}}), encoding="utf-8")
+
+
 @contextmanager
 def working(
     folder: Path, name: str, clis: Path, served: Model, approval: str = "edits", **more: Any
@@ -120,8 +147,10 @@ def working(
     """A house whose worker is the named CLI."""
     settings, env = settings_of(name, served)
     with house(folder, **{"i_understand_unsandboxed": True, **settings, **more}) as home:
-        # a name that no CLI knows: then none expects more of the model than plain tool calls
-        agent = {"provider": name, "model": "scripted-model", "approval": approval}
+        if name == "opencode":
+            _configure_opencode(home, served)
+        chosen = f"scripted/{MODEL}" if name == "opencode" else MODEL
+        agent = {"provider": name, "model": chosen, "approval": approval}
         home.write(agents={"worker": agent})
         home.env |= env
         home.env["PATH"] = f"{clis}{os.pathsep}{os.environ['PATH']}"
@@ -151,8 +180,9 @@ def litter(home: House, name: str) -> list[str]:
     allowed = [
         root / path.removeprefix("~/") for path in load_catalog().get(name).limits.state_paths
     ]
-    # where the house keeps what our own program writes about itself
+    # where the house keeps what our own program writes about itself, and has settings kept
     allowed.append(root / "state")
+    allowed += [root / "config" / path.name for path in allowed if path.parent.name == ".config"]
     files = [path for path in root.rglob("*") if not path.is_dir()]
     return sorted(
         str(file.relative_to(root))
@@ -255,6 +285,7 @@ def test_nothing_that_a_project_holds_is_started(name: str, short_dir: Path, cli
         touch = {"type": "command", "command": f"touch {mark}"}
         server = {"command": "touch", "args": [str(mark)], "trust": True}
         codex = f'[mcp_servers.evil]\ncommand = "touch"\nargs = ["{mark}"]\n'
+        local = {"type": "local", "command": ["touch", str(mark)], "enabled": True}
         hooks = {"SessionStart": [{"hooks": [touch]}]}
         held = {
             ".mcp.json": json.dumps({"mcpServers": {"evil": server}}),
@@ -263,9 +294,11 @@ def test_nothing_that_a_project_holds_is_started(name: str, short_dir: Path, cli
             ),
             ".gemini/settings.json": json.dumps({"hooks": hooks, "mcpServers": {"evil": server}}),
             ".codex/config.toml": codex,
+            ".qwen/settings.json": json.dumps({"hooks": hooks, "mcpServers": {"evil": server}}),
+            "opencode.json": json.dumps({"mcp": {"evil": local}}),
         }
         for path, text in held.items():
-            (home.repo / path).parent.mkdir(exist_ok=True)
+            (home.repo / path).parent.mkdir(parents=True, exist_ok=True)
             (home.repo / path).write_text(text, encoding="utf-8")
         git(home.repo, "add", "-A")
         git(home.repo, "commit", "-q", "-m", "hooks and servers")
@@ -283,6 +316,10 @@ REFUSED = [
     ("codex", 429, "rate_limited"),
     ("codex", 500, "overloaded"),
     ("gemini", 401, "auth"),
+    ("opencode", 401, "auth"),
+    ("opencode", 429, "rate_limited"),
+    ("opencode", 500, "overloaded"),
+    ("qwen", 401, "auth"),
 ]
 
 

@@ -46,6 +46,12 @@ ARGV: dict[str, tuple[str, ...]] = {
         *("--approval-mode", "auto_edit", "--skip-trust", "-o", "stream-json"),
         *("--allowed-mcp-server-names", "coord"),
     ),
+    "opencode": ("run", "--format", "json", "--title", "tsk_1"),
+    "qwen": (
+        *("--approval-mode", "auto-edit", "-o", "stream-json", "--bare"),
+        *("--append-system-prompt", "The current working directory is: /work"),
+        *("--mcp-config", f"{RUN}/files/mcp.json"),
+    ),
     "rehearsal": (
         *("-I", "-m", "aiagent_coordinator.rehearsal"),
         *("--mcp-config", f"{RUN}/files/mcp.json"),
@@ -64,6 +70,14 @@ MCP: dict[str, dict[str, Any]] = {
             "general": {"enableAutoUpdate": False},
             "privacy": {"usageStatisticsEnabled": False},
             "mcpServers": {"coord": {**BRIDGE, "trust": True, "timeout": 600_000}},
+        }
+    },
+    "opencode": {},
+    "qwen": {
+        "mcp.json": {
+            "mcpServers": {
+                "coord": {**BRIDGE, "trust": True, "alwaysLoadTools": True, "timeout": 600_000}
+            }
         }
     },
     "rehearsal": {"mcp.json": {"mcpServers": {"coord": {"type": "stdio", **BRIDGE}}}},
@@ -159,7 +173,9 @@ def test_no_secret_is_rendered(file: Path):
 
 def test_a_program_that_cannot_report_says_so_by_its_exit_status():
     catalog = load_catalog()
-    assert list(catalog) == ["claude", "codex", "command", "gemini", "rehearsal"]
+    assert list(catalog) == [
+        *("claude", "codex", "command", "gemini", "opencode", "qwen", "rehearsal"),
+    ]
     assert catalog.get("command").exit0_is_success
     assert not catalog.get("command").can_report
     assert not catalog.get("rehearsal").exit0_is_success
@@ -237,6 +253,7 @@ def test_a_definition_with_every_table_loads():
         ),
         ('QUIET = "1"', 'LD_PRELOAD = "x"', "13: launch.env: LD_PRELOAD never reaches a CLI"),
         ("env = {", 'pass_env = ["GIT_DIR"]\nenv = {', "13: launch.pass_env: GIT_DIR never"),
+        ("env = {", 'runs_unasked = ["../x"]\nenv = {', "13: launch.runs_unasked: '../x' must"),
         ('QUIET = "1"', 'QUIET = "{extra_args}"', "13: launch.env.QUIET: {extra_args} is a list"),
         ('style = "file"', 'style = "fiel"', "16: mcp.style: Input should be"),
         ('style = "file"', 'file = "../x"', "16: mcp.file: must be a path inside"),

@@ -36,6 +36,18 @@ def gemini(code: int, text: str) -> str:
     return json.dumps({"type": "result", "status": "error", "error": error})
 
 
+def opencode(status: int, text: str) -> str:
+    """OpenCode's line."""
+    data = {"message": text, "statusCode": status, "isRetryable": False}
+    return json.dumps({"type": "error", "error": {"name": "APIError", "data": data}})
+
+
+def qwen(text: str) -> str:
+    """Qwen's last line."""
+    told = {"type": "result", "subtype": "error_during_execution", "is_error": True}
+    return json.dumps({**told, "error": {"message": text}})
+
+
 URL = "url: http://127.0.0.1:1/v1/responses"
 SAID = [
     ("claude", 1, "", result("Not logged in · Please run /login"), "auth"),
@@ -75,6 +87,13 @@ SAID = [
     ("gemini", 53, "", "", "turn_limit"),
     ("gemini", 1, "Unknown argument: nonsense", "", "bad_flags"),
     ("gemini", 1, "", "", "exit_nonzero"),
+    ("opencode", 1, "", opencode(401, "bad key"), "auth"),
+    ("opencode", 1, "", opencode(429, "slow down"), "rate_limited"),
+    ("opencode", 1, "", opencode(500, "x"), "overloaded"),
+    ("opencode", 1, "", opencode(0, "Cannot connect to API: Unable to connect."), "network"),
+    ("qwen", 1, "", qwen("[API Error: 401 x]"), "auth"),
+    ("qwen", 1, "", qwen("[API Error: 429 x]"), "rate_limited"),
+    ("qwen", 53, "", "", "turn_limit"),
     ("codex", 0, "", "", None),
 ]
 
@@ -118,6 +137,13 @@ def test_a_remedy_comes_with_what_a_person_can_mend():
                 {"type": "result", "status": "success"},
             ],
         ),
+        (
+            "opencode",
+            [
+                {"type": "error", "error": {"name": "APIError", "data": {"statusCode": 503}}},
+                {"type": "step_finish", "part": {"reason": "stop"}},
+            ],
+        ),
     ],
 )
 def test_an_error_that_was_got_over_is_no_reason(name: str, lines: list[dict[str, object]]):
@@ -150,6 +176,7 @@ def test_an_error_that_was_got_over_is_no_reason(name: str, lines: list[dict[str
         ),
         ("gemini", {"type": "message", "role": "assistant", "content": "API key not valid"}),
         ("gemini", {"type": "error", "severity": "warning", "message": "API key not valid"}),
+        ("opencode", {"type": "text", "part": {"text": "API error status 401"}}),
     ],
 )
 def test_what_a_model_or_a_tool_wrote_is_never_an_error_of_the_cli(
@@ -167,6 +194,8 @@ def test_what_a_model_or_a_tool_wrote_is_never_an_error_of_the_cli(
         ("claude-stream", {"type": "system", "subtype": "init", "session_id": "a-1"}, "a-1"),
         ("codex-json", {"type": "thread.started", "thread_id": "0199"}, "0199"),
         ("gemini-stream", {"type": "init", "session_id": "g", "model": "m"}, "g"),
+        ("opencode-json", {"type": "step_start", "sessionID": "ses_1"}, "ses_1"),
+        ("qwen-stream", {"type": "system", "subtype": "init", "session_id": "q-1"}, "q-1"),
         ("plain", {"type": "init", "session_id": "g"}, None),
         ("claude-stream", {"type": "result", "session_id": "a-1"}, None),
         ("codex-json", {"type": "thread.started", "thread_id": "--sandbox"}, None),

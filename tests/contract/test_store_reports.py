@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select
@@ -34,6 +35,7 @@ from aiagent_coordinator.store import (
     runs,
     tables,
     tasks,
+    usage,
 )
 from aiagent_coordinator.store.effects import CallKey, Effect
 from aiagent_coordinator.store.engine import Store, open_store
@@ -459,3 +461,39 @@ async def test_the_effect_of_a_call_is_found_by_exactly_that_call(
         await store.write(lambda unit: effects.save_effect(unit, key, "new", waits))
         assert await store.read(lambda unit: effects.find_effect(unit, key, "new")) == waits
         assert await store.read(lambda unit: effects.find_effect(unit, key, "digest")) is None
+
+
+async def test_what_runs_used_adds_up_by_whatever_is_asked(
+    store_url: str, clock: ManualClock
+) -> None:
+    used = {"in": 100, "out": 10, "cache": 5, "cost": 0.5}
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        await store.write(lambda unit: reports.record_started(unit, STARTED))
+        await board.result(replace(RESULT, outcome=RunOutcome.FAILED, reason="signal", usage=used))
+        clock.advance(86_400 * 2)
+        await board.claim_again("run_second")
+        second = replace(STARTED, run_id="run_second", fence=2)
+        await store.write(lambda unit: reports.record_started(unit, second))
+        await board.result(replace(RESULT, run_id="run_second", fence=2))
+
+        for by, keys in (
+            ("agent", ["writer"]),
+            ("project", ["demo"]),
+            ("provider", ["rehearsal"]),
+            ("task", [board.task.id]),
+        ):
+            (one,) = await store.read(lambda unit, by=by: usage.total(unit, by))
+            assert [one.key] == keys
+            assert (one.runs, one.silent) == (2, 1)
+            assert (one.fresh, one.out, one.cache, one.cost) == (100, 10, 5, 0.5)
+        days = await store.read(lambda unit: usage.total(unit, "day"))
+        assert [(one.runs, one.cost) for one in days] == [(1, 0.5), (1, None)]
+        assert days[0].key < days[1].key
+        late = await store.read(lambda unit: usage.total(unit, "agent", days_ago(unit, 1)))
+        assert [(one.runs, one.silent) for one in late] == [(1, 1)]
+        assert await store.read(lambda unit: usage.total(unit, "agent", None, "other")) == []
+
+
+def days_ago(unit: Unit, days: int) -> datetime:
+    return unit.now - timedelta(days=days)

@@ -1,4 +1,4 @@
-"""A model without a mind: serves three vendors' protocols on loopback, and plays a fixed plan of tool calls.
+"""A model without a mind: serves four protocols of vendors on loopback, and plays a fixed plan of tool calls.
 
     model_server.py LOG [--plan PLAN.json] [--status 429] [--hang]
 
@@ -73,10 +73,12 @@ def _write(path: str, text: str, tools: list[Tool]) -> Turn:
     shell = f"cat > '{path}' <<'EOF'\n{text}EOF\n"
     ways: dict[str, object] = {
         "Write": {"file_path": path, "content": text},
+        "write": {"filePath": path, "content": text},
         "write_file": {"file_path": path, "content": text},
         "apply_patch": {"input": patch},
         "exec_command": {"cmd": shell},
         "shell": {"command": ["sh", "-c", shell]},
+        "edit": {"file_path": path, "old_string": "", "new_string": text},
     }
     for name, arguments in ways.items():
         tool = next((tool for tool in tools if tool.name == name), None)
@@ -296,6 +298,54 @@ class Responses:
         return {**called, "type": "function_call", "arguments": turn.arguments}
 
 
+class Completions:
+    """OpenAI's Chat Completions: opencode, qwen."""
+
+    def serves(self, path: str) -> bool:
+        return path.endswith("/chat/completions")
+
+    def is_streamed(self, path: str, body: Json) -> bool:
+        del path
+        return bool(body.get("stream"))
+
+    def tools(self, body: Json) -> list[Tool]:
+        functions: list[Json] = [tool.get("function") or {} for tool in _list(body.get("tools"))]
+        return [Tool(str(one["name"])) for one in functions if "name" in one]
+
+    def made(self, body: Json) -> int:
+        return sum(len(_list(one.get("tool_calls"))) for one in _list(body.get("messages")))
+
+    def refusal(self, status: int) -> Json:
+        return {"error": {"message": f"scripted {status}", "type": "scripted", "code": None}}
+
+    def whole(self, turn: Turn, body: Json) -> Json:
+        message: Json = {"role": "assistant", "content": turn.text or None}
+        if turn.tool:
+            call = {"name": turn.tool.name, "arguments": turn.arguments}
+            called = {"index": 0, "id": f"call_{self.made(body)}", "type": "function"}
+            message["tool_calls"] = [{**called, "function": call}]
+        end = "tool_calls" if turn.tool else "stop"
+        return {
+            "id": "chatcmpl_1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": body.get("model"),
+            "choices": [{"index": 0, "message": message, "finish_reason": end}],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        }
+
+    def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
+        whole = self.whole(turn, body)
+        (choice,) = whole["choices"]
+        chunk: Json = {**whole, "object": "chat.completion.chunk", "usage": None}
+        begun = {"index": 0, "delta": choice["message"], "finish_reason": None}
+        ended: Json = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+        yield _sse({**chunk, "choices": [begun]})
+        yield _sse({**chunk, "choices": [ended]})
+        yield _sse({**chunk, "choices": [], "usage": whole["usage"]})
+        yield b"data: [DONE]\n\n"
+
+
 class Gemini:
     """generateContent: gemini."""
 
@@ -341,7 +391,7 @@ class Gemini:
         yield _sse(self.whole(turn, body))
 
 
-PROTOCOLS = (Anthropic(), Responses(), Gemini())
+PROTOCOLS = (Anthropic(), Responses(), Completions(), Gemini())
 
 
 def main() -> None:

@@ -78,6 +78,7 @@ PERSON = {
     "list_agents",
     "list_events",
     "get_status",
+    "get_usage",
     "get_remaining",
     "answer_question",
     "list_questions",
