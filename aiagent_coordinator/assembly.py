@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,16 @@ from aiagent_coordinator.sandbox.keeper import Sandboxes, wishes_of
 from aiagent_coordinator.tasks import WorkspaceKind
 
 
-def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService:
-    """The coordinator of these settings; `pulse` is told that it makes progress."""
+def make_service(
+    house: House, pulse: Pulse | None = None, relay: socket.socket | None = None
+) -> CoordinatorService:
+    """The coordinator of these settings.
+
+    Args:
+        house: What it works with.
+        pulse: Told that it makes progress.
+        relay: Listens for agents whose server is reached over HTTP.
+    """
     settings = house.loaded.settings
     return CoordinatorService(
         CoordinatorSettings(
@@ -52,6 +61,7 @@ def make_service(house: House, pulse: Pulse | None = None) -> CoordinatorService
             sandboxes=Sandboxes(wishes_of(settings)),
             pulse=pulse or Pulse(),
             foreign=_foreign(house),
+            relay=relay,
         ),
         executor=LocalExecutor(),
         catalog=load_catalog(settings.ai_providers),
@@ -71,6 +81,7 @@ def _foreign(house: House) -> ForeignTerms | None:
     return ForeignTerms(
         token=house.coordinator_token,
         passkeys=runner.passkeys,
+        url=runner.url,
         root_agent_id=runner.root_agent_id,
         protection=ErrorProtection(**told),
         upload=None if upload is None else _upload(upload),

@@ -11,6 +11,7 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,6 +30,7 @@ from aiagent_coordinator.coordinator.loop import Pulse
 from aiagent_coordinator.coordinator.service import CoordinatorService
 from aiagent_coordinator.errors import EXIT_CODES, ConfigError, CoordinatorError
 from aiagent_coordinator.house import BOTH, House, enter
+from aiagent_coordinator.paths import make_private, runtime_dir
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.sandbox.keeper import Sandboxes, wishes_of
 from aiagent_coordinator.sandbox.probe import AGAIN_SECONDS
@@ -164,7 +166,11 @@ class _Life:
 
     async def _coordinate(self, journal: Journal, beside: TaskGroup) -> None:
         pulse = Pulse(self._notifier.sign_of_life, self._notifier.sign_seconds)
-        self._coordinator = make_service(self._house, pulse)
+        runner = self._house.loaded.runner
+        relay: socket.socket | None = None
+        if runner is not None and runner.url is not None:
+            relay = _bind_relay(self._house.socket)
+        self._coordinator = make_service(self._house, pulse, relay)
         beside.start_soon(_try_sandboxes, self._coordinator.settings.sandboxes)
         if self._stop.is_set():
             self._coordinator.stop(agents=False)
@@ -282,6 +288,15 @@ class _Life:
         self._stop.set()
         if self._coordinator is not None:
             self._coordinator.stop(agents=agents)
+
+
+def _bind_relay(path: Path) -> socket.socket:
+    """Listen where agents of a server over HTTP are told that it is."""
+    from aiagent_coordinator.server.sockets import bind_socket  # noqa: PLC0415 - rarely needed
+
+    if path.parent == runtime_dir():
+        make_private(path.parent)
+    return bind_socket(path)
 
 
 async def _try_sandboxes(sandboxes: Sandboxes) -> None:

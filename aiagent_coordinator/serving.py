@@ -26,7 +26,7 @@ from aiagent_coordinator.telemetry import log_event
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from aiagent_coordinator.server.http.settings import HttpSettings
+    from aiagent_coordinator.server.http.settings import HttpSettings, OwnFile
     from aiagent_coordinator.store.engine import Store
 
 logger = logging.getLogger(__name__)
@@ -124,12 +124,30 @@ def _http(loaded: Loaded) -> HttpSettings | None:
         coordinator_token=_shown(said.coordinator_token),
         resource=said.resource,
         authorization_servers=said.authorization_servers,
+        own=_own(loaded),
         limits=HttpLimits(
             body_bytes=said.max_body,
             requests_per_second=said.requests_per_second,
             burst=2 * said.requests_per_second,
             connections=said.max_connections,
         ),
+    )
+
+
+def _own(loaded: Loaded) -> OwnFile:
+    """What coordinators of another make are told of the file."""
+    from aiagent_coordinator.server.http.settings import OwnFile
+
+    settings = loaded.settings
+    return OwnFile(
+        passkeys={agent: key for agent, key in passkeys(loaded).items() if key},
+        programs={
+            name: (provider.cli_command, *provider.cli_args)
+            for name, provider in settings.ai_providers.items()
+            if provider.cli_command
+        },
+        polling_seconds=settings.polling_interval,
+        max_concurrent=settings.max_concurrent,
     )
 
 

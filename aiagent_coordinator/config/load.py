@@ -60,12 +60,16 @@ class Loaded:
 
     @property
     def socket(self) -> Path:
-        """The socket in force.
+        """The socket in force; with a server over HTTP, the one where its agents reach it through us.
 
         Raises:
             ConfigError: no socket can be bound at such a long path.
         """
-        return self.settings.resolved_socket(self.file)
+        found = self.settings.resolved_socket(self.file)
+        if self.runner is None or self.runner.url is None:
+            return found
+        # not the name where commands look for a server of ours
+        return paths.check_socket_path(found.with_suffix(".http"))
 
     @property
     def pointer_files(self) -> tuple[Path, ...]:

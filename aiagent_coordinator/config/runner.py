@@ -6,11 +6,13 @@ Every key keeps its meaning. What that program ignores in silence is a notice he
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 from aiagent_coordinator.config.source import KeyPath, Problem, Source
 from aiagent_coordinator.config.values import describe
@@ -47,6 +49,8 @@ class Runner:
 
     #: Agents that are this coordinator's to start, with what they show the server.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    #: Of the server's MCP endpoint; None: it listens on a socket.
+    url: str | None = None
     root_agent_id: str | None = None
     #: Values of `error_protection`.
     protection: Mapping[str, float | bool] = field(default_factory=dict[str, "float | bool"])
@@ -120,7 +124,9 @@ class _Translation:
             text = self._text(key)
             if text:
                 ours[key] = _literal(text)
-        ours["socket"] = _literal(str(self._socket()))
+        url = self._url()
+        if url is None:
+            ours["socket"] = _literal(str(self._socket()))
         token = self._secret(("coordinator_token",), self._data.get("coordinator_token"))
         token = token or self._environment.get("MCP_COORDINATOR_TOKEN", "")
         if token:
@@ -132,6 +138,7 @@ class _Translation:
         ours["ai_providers"] = self._providers()
         runner = Runner(
             passkeys=self._passkeys(),
+            url=url,
             root_agent_id=self._text("root_agent_id") or None,
             protection=self._section("error_protection", _PROTECTION),
             upload=self._upload(),
@@ -141,15 +148,29 @@ class _Translation:
 
     # -- single keys ---------------------------------------------------------------------------------
 
-    def _socket(self) -> Path:
-        named, url = self._text("mcp_socket_path"), self._text("server_url")
-        for key, value in (("mcp_socket_path", named), ("server_url", url)):
-            is_web = value.startswith(("http://", "https://"))
-            if is_web and not (key == "server_url" and named):
-                self._wrong((key,), "servers over HTTP are not driven yet; name their socket")
-        if url and named:
+    def _url(self) -> str | None:
+        """Where calls go when the file names a URL; `mcp_socket_path` may be one."""
+        named, base = self._text("mcp_socket_path"), self._text("server_url")
+        if base and named:
             self._note(("server_url",), "is used to send logs; calls go to mcp_socket_path")
-        if not named or named.startswith("http"):
+        if named:
+            key, url = "mcp_socket_path", named
+            if not _is_web(named):
+                return None
+        elif base:
+            key, url = "server_url", f"{base.rstrip('/')}/mcp"
+        else:
+            return None
+        reason = _why_no_url(url)
+        if reason is not None:
+            self._wrong((key,), reason)
+        elif url.startswith("http://") and not _is_this_machine(url):
+            self._note((key,), "is not encrypted: who is on the way reads the token and passkeys")
+        return url
+
+    def _socket(self) -> Path:
+        named = self._text("mcp_socket_path")
+        if not named:
             return default_socket(self._environment, self._home)
         return Path(self._home, named[2:]) if named.startswith("~/") else Path(named)
 
@@ -225,7 +246,9 @@ class _Translation:
         if not section.get("enabled", False):
             return None
         port = self._environment.get("AIAGENTPM_WEBSERVER_PORT", "8080")
-        base = self._text("server_url").rstrip("/") or f"http://localhost:{port}"
+        named = self._text("mcp_socket_path")
+        beside = named.rstrip("/").removesuffix("/mcp") if _is_web(named) else ""
+        base = self._text("server_url").rstrip("/") or beside or f"http://localhost:{port}"
         numbers = {key: float(value) for key, value in section.items() if key != "enabled"}
         return {**numbers, "url": f"{base}/api/v1/execution-logs/upload"}
 
@@ -290,6 +313,34 @@ def _provider(name: str, command: str, arguments: list[str], *, is_debug: bool) 
         "cli_args": [_literal(one) for one in arguments],
         "like": _GEMINI if name == _GEMINI else "claude",
     }
+
+
+def _is_web(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _why_no_url(url: str) -> str | None:
+    """Why calls cannot go there; None when they can."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if not _is_web(url) or not host:
+        return "expected http://HOST:PORT or https://HOST:PORT"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold a password: URLs are logged; the token is coordinator_token"
+    if parts.fragment or not url.isprintable() or " " in url:
+        return "is no URL of a server"
+    return None
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _literal(text: str) -> str:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 
-from aiagent_coordinator.coordinator.client import Client, connect
 from aiagent_coordinator.coordinator.cooldown import Cooldowns, Pair
 from aiagent_coordinator.coordinator.foreign_exit import Exits
 from aiagent_coordinator.coordinator.foreign_read import Place, Said, read_places, read_said
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms, HasRecord, Offer
-from aiagent_coordinator.coordinator.link import REDIAL_SECONDS
+from aiagent_coordinator.coordinator.line import Line, Speaker
 from aiagent_coordinator.coordinator.skills import unpack
 from aiagent_coordinator.errors import CoordinatorError, ProtocolError, UnavailableError
 from aiagent_coordinator.paths import StateDir
@@ -35,27 +34,35 @@ _WITH_PROCESS = frozenset({Stage.LAUNCH, Stage.WATCH})
 ASK_SECONDS = 10.0
 
 
-class ForeignLink:
+class ForeignLink(Line[Speaker]):
     """Keeps one connection, and speaks for our loop, drivers and outbox."""
 
     def __init__(
         self,
-        socket_path: Path,
+        dial: Callable[[], AbstractAsyncContextManager[Speaker]],
         terms: ForeignTerms,
         state: StateDir,
         monotonic: Callable[[], float],
         on_update: Callable[[str], None],
     ) -> None:
+        """Make a line.
+
+        Args:
+            dial: Makes one connection, over whatever leads to the server.
+            terms: How it is driven.
+            state: Where runs have their folders.
+            monotonic: The seconds that rests are counted in.
+            on_update: Told that there may be something to do.
+        """
+        super().__init__()
         self.terms = terms
         self.cooldowns = Cooldowns(terms.protection, monotonic)
         #: Runs that the server wants stopped, by pair.
         self.stops: dict[Pair, str] = {}
         self._runs: Mapping[str, HasRecord] = {}
-        self._socket_path = socket_path
+        self._dial = dial
         self._state = state
         self._on_update = on_update
-        self._client: Client | None = None
-        self._up = anyio.Event()
         self._drop_now = anyio.Event()
         self._offers: dict[tuple[str, str, str], Offer] = {}
         self._base_prompt: str | None = None
@@ -84,51 +91,14 @@ class ForeignLink:
 
     # -- the connection --------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Connect, and connect again whenever the connection ends; returns when cancelled."""
-        failures = 0
-        while True:
-            try:
-                async with connect(self._socket_path, forgives=True) as client:
-                    if failures:
-                        log_event(
-                            logger, logging.INFO, "loop.server_up", "the server answers again"
-                        )
-                    failures = 0
-                    self._begin(client)
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(_until, client.wait_closed, tasks.cancel_scope)
-                        tasks.start_soon(_until, self._drop_now.wait, tasks.cancel_scope)
-            except CoordinatorError as error:
-                if failures == 0:
-                    log_event(
-                        logger,
-                        logging.WARNING,
-                        "loop.server_down",
-                        "the server does not answer",
-                        error=error.message,
-                    )
-                failures += 1
-            finally:
-                if self._client is not None:
-                    # whoever waits already waits on the event that stands
-                    self._client, self._up = None, anyio.Event()
-            await anyio.sleep(REDIAL_SECONDS[min(failures, len(REDIAL_SECONDS) - 1)])
-
-    def _begin(self, client: Client) -> None:
-        self._client = client
-        self._drop_now = anyio.Event()
-        self._up.set()
-        self._on_update(ACTIONS_URI)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether a connection stands now."""
-        return self._client is not None
-
-    async def wait_up(self) -> None:
-        """Return as soon as a connection stands."""
-        await self._up.wait()
+    async def _hold(self) -> None:
+        async with self._dial() as client:
+            self._drop_now = anyio.Event()
+            self._begin(client)
+            self._on_update(ACTIONS_URI)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until, client.wait_closed, tasks.cancel_scope)
+                tasks.start_soon(_until, self._drop_now.wait, tasks.cancel_scope)
 
     async def ask(
         self, tool: str, arguments: Mapping[str, Any], *, seconds: float | None = None
@@ -140,9 +110,7 @@ class ForeignLink:
                 made anew, since this server answers one call after the other.
             CoordinatorError: the server refused, in any of its four ways.
         """
-        client = self._client
-        if client is None:
-            raise UnavailableError("the server is not connected")
+        client = self._standing()
         told = {**arguments, "coordinator_token": self.terms.token}
         try:
             return await client.call(
@@ -200,7 +168,7 @@ class ForeignLink:
     async def _ask_alone(self, pairs: Iterable[Pair], answered: dict[Pair, Said]) -> None:
         async def one(pair: Pair) -> None:
             try:
-                async with connect(self._socket_path, forgives=True) as client:
+                async with self._dial() as client:
                     answered[pair] = read_said(await self._ask_pair(client, pair))
             except CoordinatorError as error:
                 self._skip(pair, error)
@@ -209,7 +177,7 @@ class ForeignLink:
             for pair in pairs:
                 tasks.start_soon(one, pair)
 
-    async def _ask_pair(self, client: Client | None, pair: Pair) -> dict[str, Any]:
+    async def _ask_pair(self, client: Speaker | None, pair: Pair) -> dict[str, Any]:
         if client is None:
             raise UnavailableError("the server is not connected")
         arguments = {

@@ -29,6 +29,8 @@ class ForeignTerms:
     token: str = field(repr=False)
     #: Agents that are ours to start: those with a passkey.
     passkeys: Mapping[str, str] = field(repr=False)
+    #: Of its MCP endpoint; None: it listens on a socket.
+    url: str | None = None
     root_agent_id: str | None = None
     protection: ErrorProtection = field(default_factory=ErrorProtection)
     #: Where finished logs are sent, if anywhere.

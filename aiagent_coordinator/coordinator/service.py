@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import anyio
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from aiagent_coordinator import once
 from aiagent_coordinator.clock import Clock, iso
 from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
+from aiagent_coordinator.coordinator.client import connect
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.foreign import ForeignLink
 from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
 from aiagent_coordinator.coordinator.journal import Journal
+from aiagent_coordinator.coordinator.line import Speaker
 from aiagent_coordinator.coordinator.link import CALL_SECONDS, Link, ServerLink
 from aiagent_coordinator.coordinator.loop import Loop, Pulse
 from aiagent_coordinator.coordinator.outbox import Outbox
@@ -78,6 +82,8 @@ class CoordinatorSettings:
     pulse: Pulse = field(default_factory=Pulse)
     #: How a server of another make is driven; None: the server is one of ours.
     foreign: ForeignTerms | None = None
+    #: Listens where `socket` is, for the agents of such a server over HTTP.
+    relay: socket.socket | None = None
 
 
 class CoordinatorService:
@@ -189,6 +195,7 @@ class CoordinatorService:
         updates.loop, updates.renewal = loop, renewal
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(link.run)
+            await self._begin_relay(tasks)
             # What an earlier life left goes first, before anything new is planned.
             await self._prune(journal)
             await recovery.look(tasks)
@@ -227,12 +234,21 @@ class CoordinatorService:
         if settings.foreign is None:
             return None
         return ForeignLink(
-            settings.socket,
+            _dialling(settings.socket, settings.foreign),
             settings.foreign,
             settings.state,
             self._clock.monotonic,
             updates.received,
         )
+
+    async def _begin_relay(self, tasks: TaskGroup) -> None:
+        """Let agents reach a server that is reached over HTTP."""
+        terms, sock = self.settings.foreign, self.settings.relay
+        if terms is None or terms.url is None or sock is None:
+            return
+        from aiagent_coordinator.coordinator.relay import relay  # noqa: PLC0415 - as above
+
+        tasks.start_soon(relay, sock, terms.url, terms.token)
 
     async def _stop_holds(self) -> None:
         await self._stopping.wait()
@@ -294,6 +310,17 @@ class _Updates:
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:
             self.loop.rest(assignment, reason)
+
+
+def _dialling(
+    socket_path: Path, terms: ForeignTerms
+) -> Callable[[], AbstractAsyncContextManager[Speaker]]:
+    """How a connection to such a server is made."""
+    if terms.url is None:
+        return partial(connect, socket_path, forgives=True)
+    from aiagent_coordinator.coordinator import web  # noqa: PLC0415 - most need no HTTP client
+
+    return partial(web.connect, terms.url, terms.token)
 
 
 def _own_id(path: Path) -> str:

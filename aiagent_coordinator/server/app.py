@@ -117,7 +117,7 @@ class Server:
         self._protocols = Protocols(self._boards, self._live, settings.version)
         self._herald = Herald(store, live_runs, snapshot, self._live, clock)
         self._web = Web(
-            Parts(store, self._auth, live_runs, self._live, self._protocols, clock),
+            Parts(store, self._auth, live_runs, self._live, self._protocols, clock, settings.state),
             settings.http,
             secret=settings.operator_key,
             version=settings.version,

@@ -216,7 +216,8 @@ class Authenticator:
         caller.is_logged_out = False
         if "passkey" in arguments:
             identity = await self._agent_by(caller, arguments)
-            if caller.identity is None:
+            if caller.identity in (None, COORDINATOR):
+                # over HTTP an agent of another make shows its coordinator's token, and is less from here on
                 caller.identity, caller.refusal = identity, None
         if caller.identity is None and caller.cap is not None:
             caller.identity = _identity_of(await self._live_run(caller.cap))
@@ -274,13 +275,15 @@ class Authenticator:
         if isinstance(token, str) and 0 < len(token) <= MAX_KEY_CHARS:
             run = await self._store.read(lambda unit: sessions.run_of_session(unit, token))
         if run is None or not has_agent(run):
-            if identity is None:
+            if identity in (None, COORDINATOR):
                 raise UnauthorizedError(
                     "Invalid session_token. Please re-authenticate.", hint="call authenticate"
                 )
             return identity
-        known = identity.run_id if identity is not None else caller.cap
-        if known not in (None, run.id) or (identity is not None and identity.run_id is None):
+        if identity is not None and identity.role is Role.PERSON:
+            raise ForbiddenError("a person is no agent")
+        known = caller.cap if identity is None else identity.run_id
+        if known not in (None, run.id):
             raise ForbiddenError("this session belongs to another run")
         if caller.is_lost:
             _refuse_from_inside(caller)
@@ -309,7 +312,7 @@ class Authenticator:
         agent_id = known if agent_id is None else agent_id
         if not await self._is_passkey(agent_id, passkey):
             raise UnauthorizedError("the agent's id or its passkey is wrong", hint="exit")
-        if caller.identity is not None:
+        if caller.identity not in (None, COORDINATOR):
             return caller.identity
         project_id = arguments.get("project_id")
         runs = [

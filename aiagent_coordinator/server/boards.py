@@ -140,7 +140,9 @@ class Boards:
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
         role = caller.identity.role if caller.identity else Role.AGENT
-        return [tool.info for tool in tools_of(role).values()]
+        # agents of another make show their coordinator's token until they authenticate
+        also = tools_of(Role.AGENT) if role is Role.COORDINATOR else {}
+        return [tool.info for tool in (also | tools_of(role)).values()]
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.

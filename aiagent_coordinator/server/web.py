@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from aiagent_coordinator.clock import Clock
+    from aiagent_coordinator.paths import StateDir
     from aiagent_coordinator.server.adapter import Adapter
     from aiagent_coordinator.server.auth import Caller
     from aiagent_coordinator.server.http.identity import Bearers
@@ -38,6 +39,7 @@ class Parts:
     live: Live
     protocols: Protocols
     clock: Clock
+    state: StateDir | None = None
 
 
 class Web:
@@ -101,7 +103,7 @@ class Web:
             return await bearers.caller(link_of(scope), token, is_remote=is_remote)
 
         health = Health(self._parts.store, self._version, self._parts.clock.monotonic)
-        around = rest.Surroundings(self._parts.store, settings, caller)
+        around = rest.Surroundings(self._parts.store, settings, caller, self._parts.state)
         return [
             Route("/health", health.health, methods=["GET"]),
             Route("/healthz", health.live, methods=["GET"]),

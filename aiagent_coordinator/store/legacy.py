@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, update
 
+from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.ids import new_run_id
 from aiagent_coordinator.runs import (
     Purpose,
@@ -146,6 +147,40 @@ def note_log(unit: Unit, agent_id: str, task_id: str, path: str) -> Run | None:
         return None
     unit.conn.execute(update(_run).where(_run.c.id == row["id"]).values(log_path=path))
     return run_of(row)
+
+
+@dataclass(frozen=True)
+class LogOf:
+    """Which run a log is of, as such a coordinator says it."""
+
+    run_id: str
+    agent_id: str
+    task_id: str
+    project_id: str
+
+
+def run_of_log(unit: Unit, about: LogOf) -> Run:
+    """The run that a log is of.
+
+    Raises:
+        NotFoundError: there is none, or it is another's.
+    """
+    query = select(_run).where(
+        _run.c.id == about.run_id,
+        _run.c.agent_id == about.agent_id,
+        _run.c.task_id == about.task_id,
+        _run.c.project_id == about.project_id,
+        _run.c.coordinator_id.startswith(HOLDER),
+    )
+    row = unit.conn.execute(query).mappings().first()
+    if row is None:
+        raise NotFoundError("Execution log not found")
+    return run_of(row)
+
+
+def keep_log(unit: Unit, run_id: str, path: str) -> None:
+    """From now on the output of a run lies here."""
+    unit.conn.execute(update(_run).where(_run.c.id == run_id).values(log_path=path))
 
 
 def live_of(unit: Unit, agent_id: str, project_id: str) -> Run | None:

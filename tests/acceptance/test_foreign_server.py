@@ -18,6 +18,13 @@ import pytest
 from support.foreign import TOKEN, Foreign, foreign
 from support.house import until
 
+
+@pytest.fixture(params=["socket", "http"])
+def over(request: pytest.FixtureRequest) -> str:
+    """Over what the server is reached: everything is the same over both."""
+    return request.param
+
+
 START: dict[str, Any] = {
     "action": "start",
     "model": "claude-sonnet-4-5",
@@ -43,8 +50,8 @@ def ended(place: Foreign, count: int = 1) -> list[dict[str, Any]]:
         raise AssertionError(f"{error}\n{home.log_text()}") from None
 
 
-def test_a_run_is_started_led_and_told_in_the_words_of_that_server(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_a_run_is_started_led_and_told_in_the_words_of_that_server(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         place.board(
             projects=[place.project("prj", "w1", "human")],
             actions={"w1/prj": [START]},
@@ -78,8 +85,8 @@ def test_a_run_is_started_led_and_told_in_the_words_of_that_server(short_dir: Pa
         assert not list(folder.glob(".git*")), "nothing is sealed there"
 
 
-def test_no_secret_of_theirs_reaches_a_program_or_a_file(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_no_secret_of_theirs_reaches_a_program_or_a_file(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         place.board(
             projects=[place.project("prj", "w1")], actions={"w1/prj": [START]}, passkeys=KEYS
         )
@@ -92,6 +99,7 @@ def test_no_secret_of_theirs_reaches_a_program_or_a_file(short_dir: Path):
             text = (folder / name).read_text()
             assert "key-of-w1" not in text
             assert TOKEN not in text
+        assert TOKEN not in place.home.log.read_text()
         state = place.root / "home" / "state"
         for file in (Path(base) / name for base, _, names in os.walk(state) for name in names):
             if file.is_file():
@@ -100,8 +108,8 @@ def test_no_secret_of_theirs_reaches_a_program_or_a_file(short_dir: Path):
                 assert TOKEN.encode() not in content, file
 
 
-def test_failures_are_told_once_and_the_pair_rests(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_failures_are_told_once_and_the_pair_rests(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         (place.folder("prj") / "behave").write_text("fail")
         (place.folder("poor") / "behave").write_text("quota")
         projects = [place.project("prj", "w1"), place.project("poor", "w1")]
@@ -122,8 +130,8 @@ def test_failures_are_told_once_and_the_pair_rests(short_dir: Path):
         assert len(place.calls("get_agent_action", project_id="poor")) == asked
 
 
-def test_an_old_server_hears_of_exits_in_its_own_word(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_an_old_server_hears_of_exits_in_its_own_word(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         place.board(
             projects=[place.project("prj", "w1")],
             actions={"w1/prj": [START]},
@@ -142,8 +150,8 @@ def test_an_old_server_hears_of_exits_in_its_own_word(short_dir: Path):
         assert "Call `get_next_action`" in prompt, "without a profile it works too"
 
 
-def test_a_stop_is_heard_obeyed_and_told(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_a_stop_is_heard_obeyed_and_told(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         (place.folder("prj") / "behave").write_text("hang")
         stop = {"action": "stop", "reason": "task_blocked"}
         place.board(
@@ -167,9 +175,9 @@ BAD = [
 
 @pytest.mark.parametrize("how", BAD)
 def test_a_pair_that_is_answered_badly_is_skipped_with_a_reason_and_nobody_else(
-    short_dir: Path, how: str
+    short_dir: Path, over: str, how: str
 ):
-    with foreign(short_dir) as place, place.serving():
+    with foreign(short_dir, over) as place, place.serving():
         place.board(
             projects=[place.project("prj", "bad", "w1"), place.project("two", "w2")],
             actions={"w1/prj": [START], "w2/two": [START]},
@@ -193,9 +201,9 @@ def test_a_pair_that_is_answered_badly_is_skipped_with_a_reason_and_nobody_else(
 
 
 @pytest.mark.parametrize("how", ["duplicate", "huge"])
-def test_an_odd_answer_that_can_be_read_is(short_dir: Path, how: str):
+def test_an_odd_answer_that_can_be_read_is(short_dir: Path, over: str, how: str):
     """The last of two equal keys counts; fifteen MiB are read."""
-    with foreign(short_dir) as place, place.serving():
+    with foreign(short_dir, over) as place, place.serving():
         place.board(projects=[place.project("prj", "bad")], bad={"bad/prj": how}, passkeys=KEYS)
         place.write("bad")
         place.home.start("--coordinator")
@@ -203,9 +211,9 @@ def test_an_odd_answer_that_can_be_read_is(short_dir: Path, how: str):
         assert not place.home.logged("loop.failed")
 
 
-def test_limits_count_before_anybody_is_asked(short_dir: Path):
+def test_limits_count_before_anybody_is_asked(short_dir: Path, over: str):
     """Who is told to start and does not start blocks its pair there: only what has a place is asked."""
-    with foreign(short_dir) as place, place.serving():
+    with foreign(short_dir, over) as place, place.serving():
         agents = [f"w{number}" for number in range(5)]
         for agent in agents:
             (place.folder(agent) / "behave").write_text("hang")
@@ -224,8 +232,8 @@ def test_limits_count_before_anybody_is_asked(short_dir: Path):
         assert asked == running
 
 
-def test_a_chat_and_a_task_of_one_pair_run_side_by_side(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_a_chat_and_a_task_of_one_pair_run_side_by_side(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         (place.folder("prj") / "behave").write_text("hang")
         chat = {"action": "start", "provider": "claude", "reason": "has_chat_work"}
         projects = [place.project("prj", "w1")]
@@ -243,8 +251,8 @@ def test_a_chat_and_a_task_of_one_pair_run_side_by_side(short_dir: Path):
         assert remaining == [1, 0], "the chat ended while the task went on"
 
 
-def test_the_server_may_go_away_and_come_back(short_dir: Path):
-    with foreign(short_dir) as place:
+def test_the_server_may_go_away_and_come_back(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place:
         place.board(
             projects=[place.project("prj", "w1")], actions={"w1/prj": [START]}, passkeys=KEYS
         )
@@ -261,8 +269,10 @@ def test_the_server_may_go_away_and_come_back(short_dir: Path):
                 assert line["agent_id"] == "w1"
 
 
-def test_a_killed_coordinator_takes_its_runs_up_again_and_tells_their_ends(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_a_killed_coordinator_takes_its_runs_up_again_and_tells_their_ends(
+    short_dir: Path, over: str
+):
+    with foreign(short_dir, over) as place, place.serving():
         (place.folder("prj") / "behave").write_text("hang")
         place.board(
             projects=[place.project("prj", "w1")], actions={"w1/prj": [START]}, passkeys=KEYS
@@ -290,8 +300,8 @@ def skill(name: str, **members: str) -> dict[str, Any]:
     return {"id": name, "name": name, "directory_name": name, "archive_base64": archive_text}
 
 
-def test_skills_and_prompts_are_fetched_and_unpacked_where_they_belong(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_skills_and_prompts_are_fetched_and_unpacked_where_they_belong(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         place.board(
             projects=[place.project("prj", "w1")],
             actions={"w1/prj": [START]},
@@ -322,20 +332,19 @@ def test_skills_and_prompts_are_fetched_and_unpacked_where_they_belong(short_dir
         assert {"evil", "torn"} <= told
 
 
-def test_a_wrong_token_is_told_and_nothing_is_started(short_dir: Path):
-    with foreign(short_dir) as place, place.serving():
+def test_a_wrong_token_is_told_and_nothing_is_started(short_dir: Path, over: str):
+    with foreign(short_dir, over) as place, place.serving():
         place.board(projects=[place.project("prj", "w1")], actions={"w1/prj": [START]})
         place.write("w1", coordinator_token="wrong")
         place.home.start("--coordinator")
-        said = until(
+        event, words = {
+            "socket": ("loop.failed", "Invalid coordinator token"),
+            "http": ("loop.server_down", "it does not take our token"),
+        }[over]
+        until(
             "it is told",
-            lambda: [
-                line
-                for line in place.home.logged("loop.failed")
-                if "Invalid coordinator token" in str(line.get("error"))
-            ],
+            lambda: [line for line in place.home.logged(event) if words in str(line.get("error"))],
         )
-        assert said
         assert not place.home.logged("run.start")
 
 
@@ -354,15 +363,25 @@ class Web(BaseHTTPRequestHandler):
         pass
 
 
-def test_logs_are_sent_where_the_file_says(short_dir: Path):
-    with foreign(short_dir) as place, place.serving(), HTTPServer(("127.0.0.1", 0), Web) as web:
+def test_logs_are_sent_where_the_file_says(short_dir: Path, over: str):
+    with (
+        foreign(short_dir, over) as place,
+        place.serving(),
+        HTTPServer(("127.0.0.1", 0), Web) as web,
+    ):
         thread = threading.Thread(target=web.serve_forever, daemon=True)
         thread.start()
-        place.home.env["AIAGENTPM_WEBSERVER_PORT"] = str(web.server_address[1])
+        Web.bodies.clear()
+        port = web.server_address[1]
+        place.home.env["AIAGENTPM_WEBSERVER_PORT"] = str(port)
+        # beside a URL for calls, the place for logs is told
+        where = f"http://127.0.0.1:{port}" if over == "http" else None
         place.board(
             projects=[place.project("prj", "w1")], actions={"w1/prj": [START]}, passkeys=KEYS
         )
-        place.write("w1", log_upload={"enabled": True, "retry_delay_seconds": 0.1})
+        place.write(
+            "w1", log_upload={"enabled": True, "retry_delay_seconds": 0.1}, server_url=where
+        )
         place.home.start("--coordinator", "--log-directory", str(short_dir / "logs"))
         ended(place)
         until("it is sent", lambda: len(Web.bodies) >= 2)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,31 +56,40 @@ def served(root: Path, *agents: str, **settings: Any) -> Generator[House]:
 @contextmanager
 def running(home: House, version: str, *agents: str, token: str = TOKEN) -> Generator[Recorder]:
     """The released coordinator, at work on our socket through a recorder."""
-    with recorder(home.root / "r.sock", home.socket) as seen:
-        config = home.root / "runner.yaml"
-        told = {
-            "polling_interval": 1,
-            "max_concurrent": 5,
-            "mcp_socket_path": str(seen.path),
-            "coordinator_token": token,
-            "agents": {agent: {"passkey": PASSKEY} for agent in agents},
-            "ai_providers": {"claude": {"cli_command": sys.executable, "cli_args": [str(FAKE)]}},
-        }
-        config.write_text(yaml.safe_dump(told), encoding="utf-8")
-        with (home.root / "runner.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "aiagent_runner", "--coordinator", "-v", "-c", str(config)],
-                cwd=home.root,
-                env={**os.environ, **home.env, "PYTHONPATH": str(runner(version))},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            yield seen
-        finally:
-            process.terminate()
-            process.wait(30)
+    with (
+        recorder(home.root / "r.sock", home.socket) as seen,
+        driven(home, version, *agents, mcp_socket_path=str(seen.path), coordinator_token=token),
+    ):
+        yield seen
+
+
+@contextmanager
+def driven(home: House, version: str, *agents: str, **settings: Any) -> Generator[Path]:
+    """The released coordinator at work; its file."""
+    config = home.root / "runner.yaml"
+    told: dict[str, Any] = {
+        "polling_interval": 1,
+        "max_concurrent": 5,
+        "coordinator_token": TOKEN,
+        "agents": {agent: {"passkey": PASSKEY} for agent in agents},
+        "ai_providers": {"claude": {"cli_command": sys.executable, "cli_args": [str(FAKE)]}},
+        **settings,
+    }
+    config.write_text(yaml.safe_dump(told), encoding="utf-8")
+    with (home.root / "runner.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aiagent_runner", "--coordinator", "-v", "-c", str(config)],
+            cwd=home.root,
+            env={**os.environ, **home.env, "PYTHONPATH": str(runner(version))},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield config
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def ended(home: House, task_id: str) -> dict[str, Any]:
@@ -237,3 +247,80 @@ def test_a_wrong_token_is_loud_and_nothing_else_is_called(short_dir: Path, versi
             ),
         )
         assert "the coordinator token is wrong" in said
+
+
+#: Runs inside the release: sends one log with its own class, where its own file says.
+SEND = """
+import asyncio, sys
+from pathlib import Path
+from aiagent_runner.coordinator import Coordinator
+from aiagent_runner.coordinator_config import CoordinatorConfig
+
+config = CoordinatorConfig.from_yaml(Path(sys.argv[1]))
+coordinator = Coordinator(config)
+print(coordinator.mcp_client._use_http)
+print(asyncio.run(coordinator.log_uploader.upload(*sys.argv[2:])))
+"""
+
+
+@pytest.mark.needs("runner-0.1.13")
+def test_the_last_release_drives_our_server_over_http_and_sends_its_logs(short_dir: Path):
+    """Its coordinator and its agents both ask our port; every agent shows the coordinator's token."""
+    wanted = {
+        "good": ("succeed", "succeeded", None),
+        "bad": ("fail", "failed", "agent_reported"),
+        "poor": ("quota", "failed", "quota"),
+        "dies": ("succeed", "failed", "never_authenticated"),
+    }
+    with served(short_dir, *wanted, http={"listen": "127.0.0.1:0"}) as home:
+        base = f"http://{home.logged('daemon.ready')[0]['http']}"
+        tasks = {
+            agent: home.add(f"Task of {agent}", what, agent=agent, max_attempts="1")["id"]
+            for agent, (what, _, _) in wanted.items()
+        }
+        settings: dict[str, Any] = {
+            "mcp_socket_path": f"{base}/mcp", "server_url": base, "log_upload": {"enabled": True},
+        }  # fmt: skip
+        with driven(home, "0.1.13", *wanted, **settings) as config:
+            for agent, (_, outcome, reason) in wanted.items():
+                run = ended(home, tasks[agent])
+                assert (run["outcome"], run["reason"]) == (outcome, reason), agent
+                assert run["holder"] == f"legacy:{agent}/app"
+            assert home.task(tasks["good"])["result"]["summary"] == "it is done"
+            assert home.task(tasks["poor"])["status"] == "queued", "a quota costs no attempt"
+
+            # the release never sends a log by itself: it does not learn the id. Its class does
+            run = home.runs(tasks["good"])[-1]
+            log = Path(run["log_path"])
+            about = (run["id"], "good", tasks["good"], "app")
+            done = subprocess.run(
+                [sys.executable, "-c", SEND, str(config), str(log), *about],
+                capture_output=True, text=True, timeout=60, check=True,
+                env={**os.environ, **home.env, "PYTHONPATH": str(runner("0.1.13"))},
+            )  # fmt: skip
+            assert done.stdout.splitlines() == ["True", f"logs/sent/{run['id']}.log"], done.stderr
+        log.unlink()
+        assert "report_completion" in home.run("logs", run["id"]).stdout
+
+        request = urllib.request.Request(
+            f"{base}/api/coordinator/config", headers={"authorization": f"Bearer {TOKEN}"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            told = json.load(answer)
+        assert told["agents"] == {agent: {"passkey": PASSKEY} for agent in wanted}
+        assert told["server_url"] == base
+
+
+@pytest.mark.needs("runner-0.1.13")
+def test_the_last_release_asks_a_socket_when_only_its_server_url_says_where(short_dir: Path):
+    """So whoever wants it to speak HTTP puts the URL into `mcp_socket_path`."""
+    ask = (
+        "from aiagent_runner.coordinator import Coordinator\n"
+        "from aiagent_runner.coordinator_config import CoordinatorConfig\n"
+        "print(Coordinator(CoordinatorConfig(server_url='http://127.0.0.1:1')).mcp_client._use_http)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True,
+        cwd=short_dir, env={**os.environ, "PYTHONPATH": str(runner("0.1.13"))},
+    )  # fmt: skip
+    assert done.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""An agent's program as AI Agent PM's coordinators start it: a real MCP client behind `nc -U`.
+"""An agent's program as AI Agent PM's coordinators start it: an MCP client behind `nc -U`, or over HTTP.
 
 It finds its server in `--mcp-config` (inline, or a file), its credentials in the environment, and does
 what the first word of its task says: succeed, fail, block, silent (leaves without a report), hang, or
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,21 @@ def main() -> int:
     given = sys.argv[sys.argv.index("--mcp-config") + 1]
     config = json.loads(given if given.startswith("{") else Path(given).read_text("utf-8"))
     server = config["mcpServers"]["agent-pm"]
+    if "url" in server:
+        return Agent(None, server).work()
     with subprocess.Popen(
         [server["command"], *server["args"]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        code = Agent(process).work()
+        code = Agent(process, server).work()
         process.kill()
     return code
 
 
 class Agent:
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._out, self._in = process.stdin, process.stdout
+    def __init__(self, process: subprocess.Popen[bytes] | None, server: dict[str, Any]) -> None:
+        self._process = process
+        self._server = server
+        self._session: dict[str, str] = {}
         self._last_id = 0
         self._token = ""
 
@@ -102,9 +105,13 @@ class Agent:
 
     def _request(self, method: str, params: object) -> dict[str, Any]:
         self._last_id += 1
-        self._send({"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params})
+        frame = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": params}
+        if self._process is None:
+            return self._post(frame)["result"]
+        assert self._process.stdout is not None
+        self._send(frame)
         while True:
-            line = self._in.readline()
+            line = self._process.stdout.readline()
             if not line:
                 print("Error: the server went away", flush=True)
                 raise SystemExit(5)
@@ -113,8 +120,32 @@ class Agent:
                 return message["result"]
 
     def _send(self, message: object) -> None:
-        self._out.write(json.dumps(message).encode() + b"\n")
-        self._out.flush()
+        if self._process is None:
+            self._post(message)
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _post(self, message: object) -> dict[str, Any]:
+        """Send one message as hosts that know Streamable HTTP do; the answer, in one piece or a stream."""
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+            **self._server["headers"],
+            **self._session,
+        }
+        request = urllib.request.Request(
+            self._server["url"], json.dumps(message).encode(), headers, method="POST"
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=60) as answer:
+            text = answer.read().decode()
+            if answer.headers.get("mcp-session-id"):
+                self._session = {"mcp-session-id": answer.headers["mcp-session-id"]}
+        lines = [line[5:] for line in text.splitlines() if line.startswith("data:")]
+        text = next((line for line in reversed(lines) if line.strip()), text)
+        return json.loads(text) if text.strip() else {}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """AI Agent PM's server as it is seen on its socket: its encoder's bytes, its words, and bad habits.
 
     pm_server.py SOCKET STATE
+    pm_server.py http://HOST:PORT/mcp STATE
 
 STATE is a folder: `board.json` says what there is and how to answer (read again at each call), and
 `calls.jsonl` gets a line for each call, as it came.
@@ -19,8 +20,10 @@ import socket
 import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 OLD = {"invalidate_session"}
 LOCK = threading.Lock()
@@ -263,9 +266,61 @@ class Server:
         return {"action": "exit", "instruction": "You are done.", "state": "done"}
 
 
+def web(server: Server, url: str) -> None:
+    """The same over HTTP, as its web server does it: plain JSON, a bearer token from everybody."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with LOCK, (server.state / "connections").open("a") as file:
+                file.write(f"{self.client_address[1]}\n")
+            if self.headers["Authorization"] != f"Bearer {server.board()['token']}":
+                self.tell(b'{"error":"Unauthorized"}\n', 401)
+                return
+            if self.path != "/mcp":
+                self.tell(b"{}\n", 404)
+                return
+            request = json.loads(body)
+            if request.get("id") is None:
+                self.tell(b'{"jsonrpc":"2.0","result":{"acknowledged":true}}\n')
+                return
+            answer = server.answer(request, body) or b""
+            if answer.endswith(b"\n"):
+                self.tell(answer)
+                return
+            # half an answer: the rest never comes, or the connection ends
+            self.tell(answer.removesuffix(b"<eof>"), missing=10)
+            if not answer.endswith(b"<eof>"):
+                time.sleep(3600)
+            self.close_connection = True
+
+        def tell(self, answer: bytes, status: int = 200, missing: int = 0) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer) + missing))
+            self.end_headers()
+            self.wfile.write(answer)
+            self.wfile.flush()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - theirs
+            pass
+
+    parts = urlsplit(url)
+    with ThreadingHTTPServer((parts.hostname or "", parts.port or 0), Handler) as listener:
+        listener.daemon_threads = True
+        (server.state / "up").touch()
+        listener.serve_forever()
+
+
 def main() -> None:
-    path, state = Path(sys.argv[1]), Path(sys.argv[2])
+    place, state = sys.argv[1], Path(sys.argv[2])
     server = Server(state)
+    if place.startswith("http://"):
+        web(server, place)
+        return
+    path = Path(place)
     listener = socket.socket(socket.AF_UNIX)
     path.unlink(missing_ok=True)
     listener.bind(str(path))

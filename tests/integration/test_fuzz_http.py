@@ -48,6 +48,7 @@ def test_random_requests_are_answered_as_described(place: House) -> None:
     until("HTTP answers", lambda: urllib.request.urlopen(f"{url}/readyz", timeout=30).status == 200)
     key = (place.state / "operator.key").read_text().strip()
     fuzz(url, place.root, seed=1, token=None)
+    fuzz(url, place.root, seed=4, token=(place.state / "coordinator.key").read_text().strip())
     said = fuzz(url, place.root, seed=2, token=key)
     before = psutil.Process(process.pid).memory_info().rss
     fuzz(url, place.root, seed=3, token=key)

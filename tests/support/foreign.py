@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,21 @@ class Foreign:
 
     home: House
     root: Path
+    #: Over what its server is reached.
+    over: str = "socket"
 
     @property
-    def socket(self) -> Path:
-        return self.root / "pm.sock"
+    def address(self) -> str:
+        """Where its server is, as its file says it."""
+        if self.over == "socket":
+            return str(self.root / "pm.sock")
+        return f"http://127.0.0.1:{self.port}/mcp"
+
+    @cached_property
+    def port(self) -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
 
     def board(self, **board: Any) -> None:
         """Say what there is; read again at each call."""
@@ -65,7 +78,7 @@ class Foreign:
         """Write the file of aiagent-runner."""
         told: dict[str, Any] = {
             "polling_interval": 1,
-            "mcp_socket_path": str(self.socket),
+            "mcp_socket_path": self.address,
             "coordinator_token": TOKEN,
             "agents": {agent: {"passkey": f"key-of-{agent}"} for agent in agents},
             "ai_providers": {"claude": {"cli_command": str(FAKES / "pm_cli.py"), "cli_args": []}},
@@ -84,7 +97,7 @@ class Foreign:
     @contextmanager
     def serving(self) -> Generator[subprocess.Popen[bytes]]:
         """One life of the stand-in."""
-        command = [sys.executable, str(FAKES / "pm_server.py"), str(self.socket)]
+        command = [sys.executable, str(FAKES / "pm_server.py"), self.address]
         with (self.root / "pm.log").open("ab") as log:
             process = subprocess.Popen([*command, str(self.root / "pm")], stdout=log, stderr=log)
         up = self.root / "pm" / "up"
@@ -98,10 +111,10 @@ class Foreign:
 
 
 @contextmanager
-def foreign(root: Path) -> Generator[Foreign]:
+def foreign(root: Path, over: str = "socket") -> Generator[Foreign]:
     """A folder with a stand-in and a coordinator that is not started yet."""
     home = House(root)
-    made = Foreign(home, root)
+    made = Foreign(home, root, over)
     (root / "pm").mkdir()
     (root / "home").mkdir()
     (root / "rt").mkdir(mode=0o700)
@@ -110,6 +123,8 @@ def foreign(root: Path) -> Generator[Foreign]:
         "XDG_RUNTIME_DIR": str(root / "rt"),
         "XDG_STATE_HOME": str(root / "home" / "state"),
         "XDG_CONFIG_HOME": str(root / "home" / "config"),
+        # nobody answers there: what is on this machine is asked without
+        "http_proxy": "http://127.0.0.1:9",
     }
     made.board()
     try:

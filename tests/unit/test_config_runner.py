@@ -195,8 +195,11 @@ def test_only_a_whole_value_is_expanded(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("mcp_socket_path: http://h/mcp", "HTTP"),
-        ("server_url: https://h", "HTTP"),
+        ("mcp_socket_path: http:///mcp", "http://HOST:PORT"),
+        ("mcp_socket_path: http://user:pw@h/mcp", "password"),
+        ("mcp_socket_path: 'http://h:99999/mcp'", "no URL"),
+        ("mcp_socket_path: 'http://h/mcp#part'", "no URL"),
+        ("server_url: pm.example", "http://HOST:PORT"),
         ("mcp_socket_path: [a]", "expected text"),
         ("mcp_socket_path: /s\npolling_interval: 0", "polling_interval"),
         ("mcp_socket_path: /s\nmax_concurrent: 0", "max_concurrent"),
@@ -237,3 +240,43 @@ def test_flags_and_environment_win_as_everywhere(tmp_path: Path):
     )
     assert loaded.settings.polling_interval == 2.0
     assert loaded.settings.max_concurrent == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "upload"),
+    [
+        ("mcp_socket_path: http://h:1/mcp", "http://h:1/mcp", "http://h:1"),
+        ("mcp_socket_path: https://h/pm/mcp/", "https://h/pm/mcp/", "https://h/pm"),
+        ("server_url: https://h:1/", "https://h:1/mcp", "https://h:1"),
+        ("{mcp_socket_path: http://a/mcp, server_url: http://b}", "http://a/mcp", "http://b"),
+        ("{mcp_socket_path: /s, server_url: http://b}", None, "http://b"),
+        ("{mcp_socket_path: /s}", None, "http://localhost:8080"),
+    ],
+)
+def test_a_url_says_where_calls_and_logs_go(
+    tmp_path: Path, text: str, url: str | None, upload: str
+):
+    told = yaml.safe_load(text) | {"log_upload": {"enabled": True}}
+    read = runner(load(tmp_path, told))
+    assert read.url == url
+    assert read.upload is not None
+    assert read.upload["url"] == f"{upload}/api/v1/execution-logs/upload"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("http://10.0.0.7:8080/mcp", True),
+        ("https://10.0.0.7/mcp", False),
+        ("http://127.0.0.1:8080/mcp", False),
+        ("http://localhost:8080/mcp", False),
+    ],
+)
+def test_a_way_that_others_can_read_is_told(tmp_path: Path, url: str, *, is_told: bool):
+    read = runner(load(tmp_path, {"mcp_socket_path": url}))
+    assert any("not encrypted" in notice for notice in read.notices) is is_told
+
+
+def test_agents_of_a_server_over_http_find_it_where_no_command_looks(tmp_path: Path):
+    loaded = load(tmp_path, {"mcp_socket_path": "http://127.0.0.1:1/mcp"})
+    assert loaded.socket.suffix == ".http"

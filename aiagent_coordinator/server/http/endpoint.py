@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -176,6 +177,9 @@ class Endpoint:
             await refuse(send, 405, "streams belong to sessions", {"allow": "POST"})
         elif frame.get("method") == "initialize":
             await self._open_session(frame, scope, receive, send)
+        elif "method" in frame and "id" not in frame:
+            # clients that skip the handshake read JSON whatever they sent
+            await _acknowledge(send)
         else:
             await self._plain.handle_request(scope, receive, send)
 
@@ -203,10 +207,7 @@ class Endpoint:
         return None
 
     def _challenge(self) -> str:
-        where = metadata_url(self._settings)
-        return 'Bearer realm="aiagent-coordinator"' + (
-            f', resource_metadata="{where}"' if where else ""
-        )
+        return challenge(self._settings)
 
     async def _open_session(
         self, frame: dict[str, Any], scope: Scope, receive: Receive, send: Send
@@ -232,10 +233,28 @@ class Endpoint:
             self._forget(known.channel)
 
 
+async def _acknowledge(send: Send) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "result": {"acknowledged": True}}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 def _is_modern(headers: dict[str, str]) -> bool:
     """Whether a request names a revision without a handshake, or one nobody knows."""
     revision = headers.get("mcp-protocol-version")
     return revision is not None and revision not in HANDSHAKE_PROTOCOL_VERSIONS
+
+
+def challenge(settings: HttpSettings) -> str:
+    """What who shows no good token is told to show (RFC 6750)."""
+    where = metadata_url(settings)
+    return 'Bearer realm="aiagent-coordinator"' + (
+        f', resource_metadata="{where}"' if where else ""
+    )
 
 
 def metadata_url(settings: HttpSettings) -> str | None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: The one page that reads its body itself, after it has seen who sends it: logs are long.
+UPLOAD_PATH: Final = "/api/v1/execution-logs/upload"
 #: More callers than this at a time are not told apart: the one seen longest ago begins anew.
 MAX_CALLERS: Final = 4096
 #: How long and how much of the rest of a body that is too large is read for nothing.
@@ -99,14 +101,16 @@ class Guard:
         if refusal is not None:
             await refuse(send, *refusal)
             return
-        body = await self._body(headers, receive, send)
-        if body is None:
-            return
-        scope["state"]["body"] = body
         scope["state"]["headers"] = headers
         scope["state"]["guard"] = self
+        if scope["path"] != UPLOAD_PATH:
+            body = await self._body(headers, receive, send)
+            if body is None:
+                return
+            scope["state"]["body"] = body
+            receive = _replay(body, receive)
         try:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, receive, send)
         except Exception:  # noqa: BLE001 - the border of a request: the server goes on
             log_event(
                 logger, logging.ERROR, "server.request_failed", "a request failed unexpectedly"

@@ -10,10 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aiagent_coordinator.server.http import coordinators
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.routing import BaseRoute
 
+    from aiagent_coordinator.paths import StateDir
     from aiagent_coordinator.server.auth import Caller
     from aiagent_coordinator.server.http.settings import HttpSettings
     from aiagent_coordinator.store.engine import Store
@@ -28,7 +31,9 @@ class Surroundings:
     #: Who makes this request; a `Caller` without `identity` shows no token. Raises
     #: `UnauthorizedError` or `ForbiddenError` for a wrong one.
     caller: Callable[[Request], Awaitable[Caller]]
+    #: Where files are kept; None: nowhere.
+    state: StateDir | None = None
 
 
 #: Everything that is mounted.
-PAGES: tuple[Callable[[Surroundings], Sequence[BaseRoute]], ...] = ()
+PAGES: tuple[Callable[[Surroundings], Sequence[BaseRoute]], ...] = (coordinators.pages,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,20 @@ class HttpLimits:
 
 
 @dataclass(frozen=True)
+class OwnFile:
+    """What the server's own file says that coordinators of another make begin with."""
+
+    #: Secrets, by agent.
+    passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    #: Command and arguments of programs, by provider; they may hold secrets too.
+    programs: Mapping[str, Sequence[str]] = field(
+        default_factory=dict[str, "Sequence[str]"], repr=False
+    )
+    polling_seconds: float = 10.0
+    max_concurrent: int = 3
+
+
+@dataclass(frozen=True)
 class HttpSettings:
     """Where HTTP is served and to whom. The tokens are secrets and never shown."""
 
@@ -43,6 +58,7 @@ class HttpSettings:
     #: What the tokens are for, as an own provider of tokens calls it, and where it is.
     resource: str | None = None
     authorization_servers: tuple[str, ...] = ()
+    own: OwnFile = field(default_factory=OwnFile)
     limits: HttpLimits = field(default_factory=HttpLimits)
 
     @property
