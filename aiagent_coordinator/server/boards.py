@@ -17,12 +17,13 @@ from aiagent_coordinator.errors import (
     ValidationError,
 )
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.runs import RetryPolicy, Run
+from aiagent_coordinator.runs import Purpose, RetryPolicy, Run
 from aiagent_coordinator.server import (
     tools_agent,
     tools_ask,
     tools_board,
     tools_coordinator,
+    tools_execution,
     tools_legacy,
     tools_look,
     tools_person,
@@ -66,6 +67,7 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
     **tools_look.TOOLS,
+    **tools_execution.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -77,12 +79,14 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-def tools_of(role: Role) -> dict[str, Tool]:
-    """The row of the permission table of one role: everything that it may call, by name."""
-    known = AGENT_TOOLS if role is Role.AGENT else TOOLS
-    return {name: tool for name, tool in known.items() if role in tool.roles}
+def tools_of(identity: Identity) -> dict[str, Tool]:
+    """The row of the permission table of one caller: everything that it may call, by name."""
+    known = AGENT_TOOLS if identity.role is Role.AGENT else TOOLS
+    return {name: tool for name, tool in known.items() if tool.is_for(identity)}
 
 
+#: What somebody sees who has not said who they are.
+_STRANGER = Identity(Role.AGENT, purpose=Purpose.TASK)
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
 #: Arguments that are kept nowhere, not even hashed with others.
@@ -137,8 +141,12 @@ class Boards:
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
-        role = caller.identity.role if caller.identity else Role.AGENT
-        return [tool.info for tool in tools_of(role).values()]
+        identity = caller.identity or _STRANGER
+        return [tool.info for tool in tools_of(identity).values()]
+
+    def tools_of(self, identity: Identity) -> dict[str, Tool]:
+        """The same for somebody who is known."""
+        return tools_of(identity)
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.
@@ -321,9 +329,9 @@ class Boards:
 
     async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
         """Refuse what this role may not do, and an agent that names somebody else."""
-        if identity.role not in tool.roles:
+        if not tool.is_for(identity):
             await self._note_refusal(call, identity)
-            raise ForbiddenError(f"{call.name} is not for a caller of role {identity.role.value}")
+            raise ForbiddenError(f"{call.name} is not for {_called(identity)}")
         if identity.role is not Role.AGENT:
             return
         for key in _OWN_IDS:
@@ -362,6 +370,16 @@ class Boards:
             )
 
         await self.store.write(note)
+
+
+def _called(identity: Identity) -> str:
+    """What a caller is, in the words of a refusal."""
+    role = f"a caller of role {identity.role.value}"
+    return (
+        role
+        if identity.purpose is None
+        else f"{role} whose session is for {identity.purpose.value}"
+    )
 
 
 def _live_agent(unit: Unit, run_id: str) -> Run:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiagent_coordinator.errors import CoordinatorError, StoreError
+from aiagent_coordinator.errors import CoordinatorError, ForbiddenError, StoreError
+from aiagent_coordinator.server import removed
 from aiagent_coordinator.server.auth import LoudRefusalError
 from aiagent_coordinator.server.calls import Board, Call, UnknownToolError
 from aiagent_coordinator.telemetry import log_event
@@ -80,12 +81,18 @@ async def reply_to(board: Board, call: Call) -> ToolReply:
     try:
         answer = await board.call(call)
     except UnknownToolError as error:
+        if call.name in removed.INSTEAD:
+            return _removed(call)
         raise RpcError(INVALID_PARAMS, f"unknown tool {call.name!r}") from error
     except LoudRefusalError as error:
         raise loud(error) from error
     except StoreError:
         # its words are the database's own
         return _unexpected(call.name)
+    except ForbiddenError as error:
+        if call.name in removed.INSTEAD and not has_structure(call.revision):
+            return _removed(call)
+        return _failure(error.code, error.message, error.hint)
     except CoordinatorError as error:
         return _failure(error.code, error.message, error.hint)
     except Exception:  # noqa: BLE001 - the border of a request: the server goes on
@@ -111,6 +118,14 @@ def has_structure(revision: str | None) -> bool:
 def loud(error: CoordinatorError) -> RpcError:
     """A refusal that no client can take for a result."""
     return RpcError(REFUSED, error.message, {"code": error.code, "hint": error.hint})
+
+
+def _removed(call: Call) -> ToolReply:
+    """The answer to a name that another make once had."""
+    if not has_structure(call.revision):
+        return ToolReply(removed.words(call.name), {}, is_error=True)
+    error = removed.refusal(call.name)
+    return _failure(error.code, error.message, error.hint)
 
 
 def _failure(code: str, message: str, hint: str) -> ToolReply:

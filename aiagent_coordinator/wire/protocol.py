@@ -36,6 +36,9 @@ AGENT_TOOLS = (
     "get_task",
     "get_project",
     "get_my_execution_history",
+    "get_execution_log",
+    "report_execution_start",
+    "report_execution_complete",
 )
 
 
