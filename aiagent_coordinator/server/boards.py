@@ -26,6 +26,7 @@ from aiagent_coordinator.server import (
     tools_execution,
     tools_legacy,
     tools_look,
+    tools_notice,
     tools_person,
     tools_report,
     tools_steps,
@@ -48,6 +49,7 @@ from aiagent_coordinator.server.calls import (
 )
 from aiagent_coordinator.server.library import Kind, Library, Readable, Text
 from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.notices import Notices
 from aiagent_coordinator.server.prompts import PromptInfo, fill, prompts_for
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.tools import Context, Tool
@@ -68,6 +70,7 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_steps.TOOLS,
     **tools_look.TOOLS,
     **tools_execution.TOOLS,
+    **tools_notice.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -111,6 +114,8 @@ class Terms:
     state: StateDir | None = None
     #: Takes secrets out of what runs printed.
     mask: Callable[[str], str] = str
+    #: Whether what runs in a project is stopped when it is paused.
+    pause_stops_runs: bool = False
 
 
 class Boards:
@@ -132,6 +137,7 @@ class Boards:
         self.clock = clock
         self.started = clock.monotonic()
         self.bells = Bells()
+        self.notices = Notices(store)
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
         #: What each of them said when it looked last.
@@ -158,6 +164,7 @@ class Boards:
         failpoints.hit("tool.begun", call.name)
         answer = await tool.run(context, arguments)
         failpoints.hit("tool.done", call.name)
+        await self.notices.put_beside(call.aside, context.identity)
         return answer
 
     async def begin_long(self, call: Call) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiagent_coordinator.errors import CoordinatorError, ForbiddenError, StoreError
-from aiagent_coordinator.server import removed
+from aiagent_coordinator.server import notices, removed
 from aiagent_coordinator.server.auth import LoudRefusalError
 from aiagent_coordinator.server.calls import Board, Call, UnknownToolError
 from aiagent_coordinator.telemetry import log_event
@@ -48,6 +48,11 @@ class ToolReply:
     text: str
     data: Mapping[str, Any]
     is_error: bool = False
+    #: Texts that follow it: nothing of the answer itself.
+    more: tuple[str, ...] = ()
+    #: Beside the content, for clients of AI Agent PM: whether something waits to be read.
+    notification: str | None = None
+    meta: Mapping[str, Any] | None = None
 
 
 class RpcError(Exception):
@@ -102,7 +107,19 @@ async def reply_to(board: Board, call: Call) -> ToolReply:
         raise RpcError(
             INTERNAL_ERROR, f"the answer to {call.name} is longer than the 64 KiB you can read"
         )
-    return ToolReply(text, answer)
+    return _with_aside(ToolReply(text, answer), call)
+
+
+def _with_aside(reply: ToolReply, call: Call) -> ToolReply:
+    """An answer with what its agent is to hear beside it, where its client looks."""
+    aside = call.aside
+    if aside.has_unread is None:
+        return reply
+    if not has_structure(call.revision):
+        word = notices.UNREAD if aside.has_unread else notices.NONE
+        return replace(reply, more=aside.interrupts, notification=word)
+    meta = {notices.META_KEY: True} if aside.has_unread else None
+    return replace(reply, more=aside.interrupts, meta=meta)
 
 
 def is_long_line(text: str) -> bool:

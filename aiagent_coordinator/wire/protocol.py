@@ -39,6 +39,7 @@ AGENT_TOOLS = (
     "get_execution_log",
     "report_execution_start",
     "report_execution_complete",
+    "get_notifications",
 )
 
 
