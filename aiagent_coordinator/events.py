@@ -41,6 +41,10 @@ STORE_EVENTS: dict[str, str] = {
     "run.superseded": "A report came with an old fence and changed nothing.",
     "run.refused": "A call was refused; data: tool, code.",
     "session.ended": "The agent logged out or its run ended.",
+    "notification.sent": "An agent is to be told something; data: notification_id, kind, about.",
+    "notification.read": "An agent read what it was told; data: count.",
+    "message.sent": "Somebody wrote in the chat of an agent; data: message_id, author.",
+    "message.read": "A session of the agent read messages; data: count.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

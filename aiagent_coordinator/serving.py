@@ -75,6 +75,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     ask=_ask_policy(house.loaded),
                     max_concurrent=house.loaded.settings.max_concurrent,
                     unsandboxed=house.loaded.settings.i_understand_unsandboxed,
+                    pause_stops_runs=house.loaded.settings.when_paused == "stop",
                     lease_seconds=house.loaded.settings.lease.seconds,
                     takeover_grace_seconds=house.loaded.settings.lease.takeover_grace,
                     state=house.state,

@@ -357,6 +357,11 @@ class Settings(SandboxSettings):
     run_timeout: PositiveDuration | None = setting(
         None, "A run that takes longer is stopped; without, only silence ends one."
     )
+    when_paused: Literal["finish", "stop"] = setting(
+        "finish",
+        "What becomes of what runs in a project that is paused or archived: its agents are told and "
+        "finish, or are told and stopped; a stopped run costs its task no attempt.",
+    )
     log_level: Literal["debug", "info", "warn", "error"] = setting(
         "info", "The least level that is logged.", reload="live"
     )

@@ -52,6 +52,7 @@ from aiagent_coordinator.server.replies import (
     NAME,
     TITLE,
     RpcError,
+    ToolReply,
     capability,
     has_structure,
     reply_to,
@@ -61,6 +62,8 @@ from aiagent_coordinator.server.shelf import ShelfHandlers, sdk_error
 from aiagent_coordinator.wire.protocol import MAX_FRAME_BYTES
 
 _Context = ServerRequestContext[dict[str, Any], Any]
+#: Where the word beside a result is until the SDK has looked through it.
+WORD_KEY = "dev.aiagent-coordinator/notification"
 _INITIALIZED = JSONRPCNotification(jsonrpc="2.0", method="notifications/initialized")
 
 
@@ -162,12 +165,21 @@ class Adapter:
             reply = await reply_to(self._board, call)
         except RpcError as error:
             raise sdk_error(error) from error
-        return CallToolResult(
-            content=[TextContent(type="text", text=reply.text)],
-            # who never heard of it may stumble over it
-            structured_content=reply.data if has_structure(call.revision) else None,
-            is_error=reply.is_error,
-        )
+        return _result_of(reply, call)
+
+
+def _result_of(reply: ToolReply, call: Call) -> CallToolResult:
+    """A reply as the client reads it."""
+    meta = dict(reply.meta or {})
+    if reply.notification is not None:
+        meta[WORD_KEY] = reply.notification
+    return CallToolResult(
+        content=[TextContent(type="text", text=text) for text in (reply.text, *reply.more)],
+        # who never heard of it may stumble over it
+        structured_content=reply.data if has_structure(call.revision) else None,
+        is_error=reply.is_error,
+        _meta=meta or None,
+    )
 
 
 def _revision(ctx: _Context) -> str | None:
@@ -252,6 +264,8 @@ class _Writer:
     async def send(self, item: SessionMessage, /) -> None:
         """Write one message; an answer that is too large becomes an error."""
         message = item.message
+        if isinstance(message, JSONRPCResponse):
+            _lift_word(message.result)
         data = _line(message)
         answers = message.id if isinstance(message, JSONRPCResponse | JSONRPCError) else None
         if len(data) > MAX_FRAME_BYTES and answers is not None:
@@ -272,6 +286,16 @@ class _Writer:
         exc_tb: TracebackType | None,
     ) -> bool | None:
         return None
+
+
+def _lift_word(result: dict[str, Any]) -> None:
+    """Put beside the content what clients of AI Agent PM look for there; the SDK drops what it does not know."""
+    meta: dict[str, Any] = result.get("_meta") or {}
+    word = meta.pop(WORD_KEY, None)
+    if word is not None:
+        result["notification"] = word
+        if not meta:
+            del result["_meta"]
 
 
 def _line(message: JSONRPCMessage) -> bytes:

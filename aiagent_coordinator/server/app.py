@@ -78,6 +78,8 @@ class ServerSettings:
     max_concurrent: int | None = None
     #: Whether agents that run anything as us may be made.
     unsandboxed: bool = False
+    #: Whether what runs in a project is stopped when it is paused.
+    pause_stops_runs: bool = False
     #: None: what the limit of open files allows.
     max_connections: int | None = None
     #: Takes secrets out of what runs printed, where that is shown.
@@ -112,6 +114,7 @@ class Server:
             unsandboxed=settings.unsandboxed,
             state=settings.state,
             mask=settings.mask,
+            pause_stops_runs=settings.pause_stops_runs,
         )
         self._boards = Boards(store, self._auth, snapshot, self._live, clock, terms)
         self._protocols = Protocols(self._boards, self._live, settings.version)
@@ -128,6 +131,7 @@ class Server:
         self._scope = anyio.CancelScope(shield=True)
         store.on_commit(self._herald.notice)
         store.on_commit(self._boards.bells.notice)
+        store.on_commit(self._boards.notices.notice)
         store.on_commit(self._protocols.notice)
 
     async def run(

@@ -22,7 +22,7 @@ from anyio import to_thread
 
 from aiagent_coordinator.errors import ForbiddenError, UnauthorizedError
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.runs import Run, RunPhase, ShimIdentity
+from aiagent_coordinator.runs import Purpose, Run, RunPhase, ShimIdentity
 from aiagent_coordinator.server.sockets import Peer
 from aiagent_coordinator.store import passkeys, sessions
 from aiagent_coordinator.store import runs as run_store
@@ -60,6 +60,8 @@ class Identity:
     task_id: str | None = None
     agent_id: str | None = None
     project_id: str | None = None
+    #: What an agent's run is for; it may call only what its purpose allows.
+    purpose: Purpose | None = None
 
     @property
     def actor(self) -> str:
@@ -388,7 +390,8 @@ def has_agent(run: Run) -> bool:
 
 
 def _identity_of(run: Run) -> Identity:
-    return Identity(Role.AGENT, run.id, run.task_id, run.agent_id, run.project_id)
+    ids = (run.id, run.task_id, run.agent_id, run.project_id)
+    return Identity(Role.AGENT, *ids, purpose=run.purpose)
 
 
 def run_above(pid: int, shims: Mapping[int, tuple[ShimIdentity, str]]) -> str | None:

@@ -17,14 +17,16 @@ from aiagent_coordinator.errors import (
     ValidationError,
 )
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.runs import RetryPolicy, Run
+from aiagent_coordinator.runs import Purpose, RetryPolicy, Run
 from aiagent_coordinator.server import (
     tools_agent,
     tools_ask,
     tools_board,
     tools_coordinator,
+    tools_execution,
     tools_legacy,
     tools_look,
+    tools_notice,
     tools_person,
     tools_report,
     tools_steps,
@@ -48,6 +50,7 @@ from aiagent_coordinator.server.calls import (
 )
 from aiagent_coordinator.server.library import Kind, Library, Readable, Text
 from aiagent_coordinator.server.live import Live
+from aiagent_coordinator.server.notices import Notices
 from aiagent_coordinator.server.prompts import PromptInfo, fill, prompts_for
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.tools import Context, Tool
@@ -67,6 +70,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
     **tools_look.TOOLS,
+    **tools_execution.TOOLS,
+    **tools_notice.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -79,12 +84,14 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-def tools_of(role: Role) -> dict[str, Tool]:
-    """The row of the permission table of one role: everything that it may call, by name."""
-    known = AGENT_TOOLS if role is Role.AGENT else TOOLS
-    return {name: tool for name, tool in known.items() if role in tool.roles}
+def tools_of(identity: Identity) -> dict[str, Tool]:
+    """The row of the permission table of one caller: everything that it may call, by name."""
+    known = AGENT_TOOLS if identity.role is Role.AGENT else TOOLS
+    return {name: tool for name, tool in known.items() if tool.is_for(identity)}
 
 
+#: What somebody sees who has not said who they are.
+_STRANGER = Identity(Role.AGENT, purpose=Purpose.TASK)
 #: More than anybody runs; bounds what a wrong caller can make us remember.
 MAX_COORDINATORS = 1000
 #: Arguments that are kept nowhere, not even hashed with others.
@@ -109,6 +116,8 @@ class Terms:
     state: StateDir | None = None
     #: Takes secrets out of what runs printed.
     mask: Callable[[str], str] = str
+    #: Whether what runs in a project is stopped when it is paused.
+    pause_stops_runs: bool = False
 
 
 class Boards:
@@ -130,6 +139,7 @@ class Boards:
         self.clock = clock
         self.started = clock.monotonic()
         self.bells = Bells()
+        self.notices = Notices(store)
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
         #: What each of them said when it looked last.
@@ -139,10 +149,14 @@ class Boards:
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
-        role = caller.identity.role if caller.identity else Role.AGENT
+        identity = caller.identity or _STRANGER
         # agents of another make show their coordinator's token until they authenticate
-        also = tools_of(Role.AGENT) if role is Role.COORDINATOR else {}
-        return [tool.info for tool in (also | tools_of(role)).values()]
+        also = tools_of(_STRANGER) if identity.role is Role.COORDINATOR else {}
+        return [tool.info for tool in (also | tools_of(identity)).values()]
+
+    def tools_of(self, identity: Identity) -> dict[str, Tool]:
+        """The same for somebody who is known."""
+        return tools_of(identity)
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.
@@ -154,6 +168,7 @@ class Boards:
         failpoints.hit("tool.begun", call.name)
         answer = await tool.run(context, arguments)
         failpoints.hit("tool.done", call.name)
+        await self.notices.put_beside(call.aside, context.identity)
         return answer
 
     async def begin_long(self, call: Call) -> str | None:
@@ -325,9 +340,9 @@ class Boards:
 
     async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
         """Refuse what this role may not do, and an agent that names somebody else."""
-        if identity.role not in tool.roles:
+        if not tool.is_for(identity):
             await self._note_refusal(call, identity)
-            raise ForbiddenError(f"{call.name} is not for a caller of role {identity.role.value}")
+            raise ForbiddenError(f"{call.name} is not for {_called(identity)}")
         if identity.role is not Role.AGENT:
             return
         for key in _OWN_IDS:
@@ -366,6 +381,16 @@ class Boards:
             )
 
         await self.store.write(note)
+
+
+def _called(identity: Identity) -> str:
+    """What a caller is, in the words of a refusal."""
+    role = f"a caller of role {identity.role.value}"
+    return (
+        role
+        if identity.purpose is None
+        else f"{role} whose session is for {identity.purpose.value}"
+    )
 
 
 def _live_agent(unit: Unit, run_id: str) -> Run:

@@ -7,7 +7,7 @@ protocol. This is all they share.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiagent_coordinator.errors import NotFoundError
@@ -62,6 +62,16 @@ class Session:
     caller: Caller
 
 
+@dataclass
+class Aside:
+    """What goes with the answer to a call without being part of it. Filled by the board."""
+
+    #: Whether its agent has something to read; None: no agent calls.
+    has_unread: bool | None = None
+    #: What it is to hear at once: texts that follow the answer.
+    interrupts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of a tool."""
@@ -74,6 +84,7 @@ class Call:
     progress: Progress | None = None
     #: The revision that the caller shook hands on; None: it never did, as old coordinators.
     revision: str | None = None
+    aside: Aside = field(default_factory=Aside)
 
     @property
     def is_bare(self) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from aiagent_coordinator.errors import CoordinatorError, StoreError
+from aiagent_coordinator.errors import CoordinatorError, ForbiddenError, StoreError
+from aiagent_coordinator.server import notices, removed
 from aiagent_coordinator.server.auth import LoudRefusalError
 from aiagent_coordinator.server.calls import Board, Call, UnknownToolError
 from aiagent_coordinator.telemetry import log_event
@@ -47,6 +48,11 @@ class ToolReply:
     text: str
     data: Mapping[str, Any]
     is_error: bool = False
+    #: Texts that follow it: nothing of the answer itself.
+    more: tuple[str, ...] = ()
+    #: Beside the content, for clients of AI Agent PM: whether something waits to be read.
+    notification: str | None = None
+    meta: Mapping[str, Any] | None = None
 
 
 class RpcError(Exception):
@@ -80,12 +86,18 @@ async def reply_to(board: Board, call: Call) -> ToolReply:
     try:
         answer = await board.call(call)
     except UnknownToolError as error:
+        if call.name in removed.INSTEAD:
+            return _removed(call)
         raise RpcError(INVALID_PARAMS, f"unknown tool {call.name!r}") from error
     except LoudRefusalError as error:
         raise loud(error) from error
     except StoreError:
         # its words are the database's own
         return _unexpected(call.name)
+    except ForbiddenError as error:
+        if call.name in removed.INSTEAD and not has_structure(call.revision):
+            return _removed(call)
+        return _failure(error.code, error.message, error.hint)
     except CoordinatorError as error:
         return _failure(error.code, error.message, error.hint)
     except Exception:  # noqa: BLE001 - the border of a request: the server goes on
@@ -95,7 +107,19 @@ async def reply_to(board: Board, call: Call) -> ToolReply:
         raise RpcError(
             INTERNAL_ERROR, f"the answer to {call.name} is longer than the 64 KiB you can read"
         )
-    return ToolReply(text, answer)
+    return _with_aside(ToolReply(text, answer), call)
+
+
+def _with_aside(reply: ToolReply, call: Call) -> ToolReply:
+    """An answer with what its agent is to hear beside it, where its client looks."""
+    aside = call.aside
+    if aside.has_unread is None:
+        return reply
+    if not has_structure(call.revision):
+        word = notices.UNREAD if aside.has_unread else notices.NONE
+        return replace(reply, more=aside.interrupts, notification=word)
+    meta = {notices.META_KEY: True} if aside.has_unread else None
+    return replace(reply, more=aside.interrupts, meta=meta)
 
 
 def is_long_line(text: str) -> bool:
@@ -111,6 +135,14 @@ def has_structure(revision: str | None) -> bool:
 def loud(error: CoordinatorError) -> RpcError:
     """A refusal that no client can take for a result."""
     return RpcError(REFUSED, error.message, {"code": error.code, "hint": error.hint})
+
+
+def _removed(call: Call) -> ToolReply:
+    """The answer to a name that another make once had."""
+    if not has_structure(call.revision):
+        return ToolReply(removed.words(call.name), {}, is_error=True)
+    error = removed.refusal(call.name)
+    return _failure(error.code, error.message, error.hint)
 
 
 def _failure(code: str, message: str, hint: str) -> ToolReply:

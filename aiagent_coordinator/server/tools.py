@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pydantic
 
 from aiagent_coordinator.errors import ValidationError
+from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.server.auth import Identity, Role
 from aiagent_coordinator.server.calls import Call, Json, ToolInfo
 from aiagent_coordinator.store import requests
@@ -17,6 +18,12 @@ from aiagent_coordinator.store import requests
 if TYPE_CHECKING:
     from aiagent_coordinator.server.boards import Boards
 
+#: What every session of an agent may call, whatever it is for.
+ANY_PURPOSE = frozenset(Purpose)
+#: What only a chat may call.
+CHAT = frozenset({Purpose.CHAT})
+#: What only a session may call that has a task; the rule, so that a chat gets nothing by forgetting.
+TASK = frozenset({Purpose.TASK})
 #: Longest sentence of an agent.
 MAX_MESSAGE_CHARS = 2_000
 
@@ -62,6 +69,14 @@ class Tool:
     is_open: bool = False
     #: Its `task_id` says which task is meant, not whose call it is; the tool itself looks whose it is.
     names_tasks: bool = False
+    #: For which purposes of a session an agent may call it; says nothing of other roles.
+    purposes: frozenset[Purpose] = TASK
+
+    def is_for(self, identity: Identity) -> bool:
+        """Whether the permission table lets this caller call it."""
+        if identity.role not in self.roles:
+            return False
+        return identity.role is not Role.AGENT or identity.purpose in self.purposes
 
 
 def tool(
@@ -71,6 +86,7 @@ def tool(
     *roles: Role,
     is_open: bool = False,
     names_tasks: bool = False,
+    purposes: frozenset[Purpose] = TASK,
 ) -> Tool:
     """Make a tool whose name is its handler's. Unknown arguments are refused."""
 
@@ -78,7 +94,7 @@ def tool(
         return await handler(context, read(shape, arguments))
 
     info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
-    return Tool(info, frozenset(roles), run, is_open, names_tasks)
+    return Tool(info, frozenset(roles), run, is_open, names_tasks, purposes)
 
 
 def wire_tool(

@@ -13,6 +13,7 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import (
+    ANY_PURPOSE,
     MAX_MESSAGE_CHARS,
     AgentArguments,
     Context,
@@ -268,13 +269,15 @@ TOOLS = table(
             "Say who you are. Needs no arguments: the connection knows. Call this first.",
             Role.AGENT,
             is_open=True,
+            purposes=ANY_PURPOSE,
         ),
-        tool(AgentArguments, get_my_task, "Read your task.", Role.AGENT),
+        tool(AgentArguments, get_my_task, "Read your task.", Role.AGENT, purposes=ANY_PURPOSE),
         tool(
             AgentArguments,
             get_next_action,
             "Ask what to do next, and do only what the instruction says.",
             Role.AGENT,
+            purposes=ANY_PURPOSE,
         ),
         tool(ReportProgress, report_progress, "Tell how far you are.", Role.AGENT),
         tool(
@@ -282,7 +285,14 @@ TOOLS = table(
             get_session_guide,
             "Read how to work here, and where you stand.",
             Role.AGENT,
+            purposes=ANY_PURPOSE,
         ),
-        tool(AgentArguments, logout, "End your session, just before you exit.", Role.AGENT),
+        tool(
+            AgentArguments,
+            logout,
+            "End your session, just before you exit.",
+            Role.AGENT,
+            purposes=ANY_PURPOSE,
+        ),
     )
 )

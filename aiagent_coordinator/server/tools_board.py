@@ -22,7 +22,7 @@ from aiagent_coordinator.server.tools_person import (
     meant_agent,
     meant_project,
 )
-from aiagent_coordinator.store import projects, questions
+from aiagent_coordinator.store import pauses, projects, questions
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
@@ -212,8 +212,12 @@ def _setting(status: str) -> Callable[[Context, OneProject], Awaitable[Json]]:
     async def handle(context: Context, arguments: OneProject) -> Json:
         def work(unit: Unit) -> Json:
             project_id = meant_project(unit, arguments.project_id)
-            changed = projects.set_project_status(
-                unit, project_id, status, actor=context.identity.actor
+            changed = pauses.set_status(
+                unit,
+                project_id,
+                status,
+                stops_runs=context.board.terms.pause_stops_runs,
+                actor=context.identity.actor,
             )
             return {"project": rows.plain(changed)}
 

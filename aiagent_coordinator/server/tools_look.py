@@ -5,6 +5,7 @@ Nothing of another project is shown, and nothing can be changed here. Words are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
@@ -15,7 +16,15 @@ from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.statuses import OUTWARD, outward, reason
-from aiagent_coordinator.server.tools import AgentArguments, Arguments, Context, table, tool
+from aiagent_coordinator.server.tools import (
+    ANY_PURPOSE,
+    AgentArguments,
+    Arguments,
+    Context,
+    Tool,
+    table,
+    tool,
+)
 from aiagent_coordinator.store import dependencies, projects
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
@@ -172,11 +181,15 @@ def _execution(unit: Unit, run: Run) -> Json:
     }
 
 
+def _looks(shape: Any, handler: Callable[..., Any], description: str, **more: bool) -> Tool:  # noqa: ANN401 - passed on
+    return tool(shape, handler, description, Role.AGENT, purposes=ANY_PURPOSE, **more)
+
+
 TOOLS = table(
     (
-        tool(ListProjectTasks, list_tasks, "List the tasks of your project.", Role.AGENT),
-        tool(LookAtTask, get_task, "Read a task of your project.", Role.AGENT, names_tasks=True),
-        tool(AgentArguments, get_project, "Read what your project is.", Role.AGENT),
-        tool(History, get_my_execution_history, "List your own runs here.", Role.AGENT),
+        _looks(ListProjectTasks, list_tasks, "List the tasks of your project."),
+        _looks(LookAtTask, get_task, "Read a task of your project.", names_tasks=True),
+        _looks(AgentArguments, get_project, "Read what your project is."),
+        _looks(History, get_my_execution_history, "List your own runs here."),
     )
 )

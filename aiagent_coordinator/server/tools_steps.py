@@ -16,7 +16,15 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.statuses import SETTABLE, outward, reason
-from aiagent_coordinator.server.tools import AgentArguments, Arguments, Context, Tool, table, tool
+from aiagent_coordinator.server.tools import (
+    ANY_PURPOSE,
+    AgentArguments,
+    Arguments,
+    Context,
+    Tool,
+    table,
+    tool,
+)
 from aiagent_coordinator.store import projects, steps
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.steps import NewStep
@@ -248,10 +256,10 @@ async def report_model(context: Context, arguments: Model) -> Json:
 async def help(context: Context, arguments: Help) -> Json:  # noqa: A001 - the tool's name
     """List what the caller may call, or one tool's arguments."""
     identity = context.identity
-    offered = {one.name: one for one in context.board.tools(context.call.session.caller)}
+    offered = {name: one.info for name, one in context.board.tools_of(identity).items()}
     about: Json = {
         "caller_type": "worker",
-        "session_purpose": "task",
+        "session_purpose": str(identity.purpose),
         "agent_id": identity.agent_id,
         "project_id": identity.project_id,
     }
@@ -303,8 +311,12 @@ def _shown(task: Task) -> Json:
     }
 
 
-def _agents(shape: Any, handler: Callable[..., Any], description: str, **more: bool) -> Tool:  # noqa: ANN401 - passed on
+def _agents(shape: Any, handler: Callable[..., Any], description: str, **more: Any) -> Tool:  # noqa: ANN401 - passed on
     return tool(shape, handler, description, Role.AGENT, **more)
+
+
+def _shared(shape: Any, handler: Callable[..., Any], description: str) -> Tool:  # noqa: ANN401 - passed on
+    return _agents(shape, handler, description, purposes=ANY_PURPOSE)
 
 
 TOOLS = table(
@@ -321,9 +333,9 @@ TOOLS = table(
             "Begin, finish, block or cancel one of your sub-tasks.",
             names_tasks=True,
         ),
-        _agents(AgentArguments, get_my_task_progress, "Read your task with its sub-tasks."),
-        _agents(AgentArguments, get_my_profile, "Read who you are."),
-        _agents(Model, report_model, "Say which model you are."),
-        _agents(Help, help, "List what you may call, or one tool's arguments."),
+        _shared(AgentArguments, get_my_task_progress, "Read your task with its sub-tasks."),
+        _shared(AgentArguments, get_my_profile, "Read who you are."),
+        _shared(Model, report_model, "Say which model you are."),
+        _shared(Help, help, "List what you may call, or one tool's arguments."),
     )
 )

@@ -130,6 +130,12 @@ def note_error(unit: Unit, run: Run, text: str) -> None:
     )
 
 
+def note_exit(unit: Unit, run: Run, exit_code: int) -> None:
+    """Keep the exit code that its agent tells: its coordinator tells none. The first one counts."""
+    if run.exit_code is None:
+        _change(unit, run, {"exit_code": exit_code})
+
+
 def note_log(unit: Unit, agent_id: str, task_id: str, path: str) -> Run | None:
     """Keep where the output of the newest run of a task lies; None when there is no such run."""
     newest = (

@@ -9,7 +9,7 @@ from sqlalchemy import Select, bindparam, select, update
 
 from aiagent_coordinator.errors import ConflictError, NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import Run, RunPhase
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import notifications, tables
 from aiagent_coordinator.store.find import find_id
 from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.rows import run_of
@@ -128,6 +128,9 @@ def request_stop(unit: Unit, run_id: str, reason: str, *, actor: str) -> Run:
         raise ConflictError(f"run {run_id} is over", run_id=run_id)
     if changed:
         emit_run(unit, run, "run.stop_requested", actor=actor, reason=reason)
+        words = (f"This run is being stopped ({reason}).", "Call no more tools and exit.")
+        notice = notifications.interrupt(run, notifications.EXIT, words)
+        notifications.send(unit, notice, actor=actor)
     return run
 
 

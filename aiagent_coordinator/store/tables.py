@@ -20,6 +20,7 @@ from sqlalchemy import (
     text,
 )
 
+from aiagent_coordinator.chats import Author, NoticeKind
 from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, Verification
 from aiagent_coordinator.store.columns import DOCUMENT, ID, SEQUENCE, Instant
 from aiagent_coordinator.tasks import (
@@ -304,6 +305,61 @@ session = Table(
     # Logged out. It ends with its run in any case.
     Column("ended_at", Instant),
     Index("ix_session_run_id", "run_id"),
+)
+
+# What an agent is told beside the answers to its calls.
+notification = Table(
+    "notification",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("agent_id", ID, ForeignKey("agent.id"), nullable=False),
+    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
+    # NULL: whichever session of the pair comes first.
+    Column("run_id", ID, ForeignKey("run.id")),
+    Column("purpose", Text),
+    Column("task_id", ID, ForeignKey("task.id")),
+    Column("kind", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("instruction", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("read_at", Instant),
+    _one_of("kind", NoticeKind),
+    _one_of("purpose", Purpose),
+    _index_some(
+        "ix_notification_unread",
+        "agent_id",
+        "project_id",
+        where="read_at IS NULL",
+    ),
+)
+
+# What people and an agent of a project say to each other.
+message = Table(
+    "message",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("agent_id", ID, ForeignKey("agent.id"), nullable=False),
+    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("task_id", ID, ForeignKey("task.id")),
+    # Whose agent wrote it; NULL: a person or the system did.
+    Column("run_id", ID, ForeignKey("run.id")),
+    # The session that read it last, and how many did.
+    Column("delivered_run_id", ID, ForeignKey("run.id")),
+    Column("delivered_at", Instant),
+    Column("deliveries", Integer, nullable=False),
+    Column("answered_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    _one_of("author", Author),
+    Index("ix_message_pair", "agent_id", "project_id", "created_at", "id"),
+    _index_some(
+        "ix_message_unanswered",
+        "agent_id",
+        "project_id",
+        where="answered_at IS NULL AND author = 'person'",
+    ),
 )
 
 report = Table(

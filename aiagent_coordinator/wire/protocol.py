@@ -36,6 +36,10 @@ AGENT_TOOLS = (
     "get_task",
     "get_project",
     "get_my_execution_history",
+    "get_execution_log",
+    "report_execution_start",
+    "report_execution_complete",
+    "get_notifications",
 )
 
 

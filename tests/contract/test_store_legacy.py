@@ -197,3 +197,15 @@ async def test_a_session_dies_with_its_run_or_by_logging_out(
         assert await found(tokens[1]) is not None
         await end(store, run, GONE)
         assert await found(tokens[1]) is None
+
+
+async def test_the_first_exit_code_that_an_agent_tells_stays(
+    store_url: str, clock: ManualClock
+) -> None:
+    async with open_store(store_url, clock=clock) as store:
+        run = await greeted(store)
+        await store.write(lambda unit: legacy.note_exit(unit, run, 3))
+        told = await live(store)
+        await store.write(lambda unit: legacy.note_exit(unit, told, 0))
+        ended, _ = await end(store, told, GONE)
+        assert ended.exit_code == 3

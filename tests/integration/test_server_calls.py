@@ -45,6 +45,10 @@ AGENT = {
     "get_task",
     "get_project",
     "get_my_execution_history",
+    "get_execution_log",
+    "report_execution_start",
+    "report_execution_complete",
+    "get_notifications",
 }
 COORDINATOR = {
     "health_check",
