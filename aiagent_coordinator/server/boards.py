@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import cast
 
 from aiagent_coordinator import failpoints
@@ -25,6 +26,8 @@ from aiagent_coordinator.server import (
     tools_coordinator,
     tools_legacy,
     tools_look,
+    tools_manager,
+    tools_next,
     tools_person,
     tools_report,
     tools_steps,
@@ -56,8 +59,10 @@ from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.tasks import AskPolicy, Duty, SubtaskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
+from aiagent_coordinator.workflows.library import Library as Workflows
+from aiagent_coordinator.workflows.roles import may_call
 
 #: What agents may call. Some names mean something else to persons.
 AGENT_TOOLS: dict[str, Tool] = {
@@ -65,6 +70,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_report.TOOLS,
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
+    **tools_next.TOOLS,
+    **tools_manager.TOOLS,
     **tools_look.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
@@ -77,10 +84,20 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-def tools_of(role: Role) -> dict[str, Tool]:
-    """The row of the permission table of one role: everything that it may call, by name."""
+@cache
+def tools_of(role: Role, duty: Duty | None = None) -> dict[str, Tool]:
+    """The row of the permission table of one role: everything that it may call, by name.
+
+    Args:
+        role: What the caller is.
+        duty: What an agent's run is for; None: whatever it may be, before that is known.
+    """
     known = AGENT_TOOLS if role is Role.AGENT else TOOLS
-    return {name: tool for name, tool in known.items() if role in tool.roles}
+    return {
+        name: tool
+        for name, tool in known.items()
+        if role in tool.roles and (role is not Role.AGENT or duty is None or may_call(duty, name))
+    }
 
 
 #: More than anybody runs; bounds what a wrong caller can make us remember.
@@ -99,6 +116,7 @@ class Terms:
     retry: RetryPolicy
     leases: LeaseTerms
     ask: AskPolicy = field(default_factory=AskPolicy)
+    subtasks: SubtaskPolicy = field(default_factory=SubtaskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
     #: Whether agents with approval `bypass` may be made.
@@ -133,12 +151,14 @@ class Boards:
         #: What each of them said when it looked last.
         self.told: dict[str, ListActions] = {}
         self.library = Library(store, terms.state, terms.mask)
+        self.workflows = Workflows()
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
         """What this caller may call; a stranger sees what agents see, since clients list once."""
-        role = caller.identity.role if caller.identity else Role.AGENT
-        return [tool.info for tool in tools_of(role).values()]
+        known = caller.identity
+        offered = tools_of(known.role, known.duty) if known else tools_of(Role.AGENT)
+        return [tool.info for tool in offered.values()]
 
     async def call(self, call: Call) -> Json:
         """Find the tool, see who calls and whether they may, and do it.
@@ -321,13 +341,14 @@ class Boards:
 
     async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
         """Refuse what this role may not do, and an agent that names somebody else."""
-        if identity.role not in tool.roles:
+        if call.name not in tools_of(identity.role, identity.duty):
             await self._note_refusal(call, identity)
-            raise ForbiddenError(f"{call.name} is not for a caller of role {identity.role.value}")
+            role = identity.duty if identity.role in tool.roles else identity.role
+            raise ForbiddenError(f"{call.name} is not for a caller of role {role.value}")
         if identity.role is not Role.AGENT:
             return
         for key in _OWN_IDS:
-            if key == "task_id" and tool.names_tasks:
+            if (key == "task_id" and tool.names_tasks) or (key == "agent_id" and tool.names_agents):
                 continue
             named = call.arguments.get(key)
             if named is not None and named != getattr(identity, key):

@@ -62,6 +62,8 @@ class Tool:
     is_open: bool = False
     #: Its `task_id` says which task is meant, not whose call it is; the tool itself looks whose it is.
     names_tasks: bool = False
+    #: Its `agent_id` says which agent is meant; the tool itself looks whether it may be.
+    names_agents: bool = False
 
 
 def tool(
@@ -71,6 +73,7 @@ def tool(
     *roles: Role,
     is_open: bool = False,
     names_tasks: bool = False,
+    names_agents: bool = False,
 ) -> Tool:
     """Make a tool whose name is its handler's. Unknown arguments are refused."""
 
@@ -78,7 +81,7 @@ def tool(
         return await handler(context, read(shape, arguments))
 
     info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
-    return Tool(info, frozenset(roles), run, is_open, names_tasks)
+    return Tool(info, frozenset(roles), run, is_open, names_tasks, names_agents)
 
 
 def wire_tool(

@@ -36,6 +36,11 @@ AGENT_TOOLS = (
     "get_task",
     "get_project",
     "get_my_execution_history",
+    "split_task",
+    "list_subordinates",
+    "get_subordinate_profile",
+    "assign_task",
+    "select_action",
 )
 
 

@@ -18,8 +18,9 @@ from aiagent_coordinator.runs import ShimIdentity
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.boards import AGENT_TOOLS, TOOLS, tools_of
 from aiagent_coordinator.server.http.guard import Rates
-from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.tasks import AskPolicy, Duty
 from aiagent_coordinator.wire import process
+from aiagent_coordinator.workflows.roles import MANAGERS_ONLY
 from support.board import PATIENCE_SECONDS, eventually, serving
 from support.web import BOTH_KINDS, LOCAL, Web, body_of, browsing, local
 
@@ -234,18 +235,28 @@ async def test_each_token_has_its_role_and_no_other(short_dir: Path, era: str) -
         LOCAL, person_token=tokens["person"], coordinator_token=tokens["coordinator"]
     )
     async with serving(short_dir, http=settings) as board:
-        claimed = await board.claim()
-        for role, token in {**tokens, "agent": claimed.token}.items():
+        worker = await board.claim()
+        await board.promote()
+        manager = await board.claim()
+        rows = [(Role(role), None, token) for role, token in tokens.items()]
+        rows += [
+            (Role.AGENT, Duty.WORKER, worker.token),
+            (Role.AGENT, Duty.MANAGER, manager.token),
+        ]
+        for role, duty, token in rows:
             async with browsing(board, token) as web:
                 if era == "session":
                     await web.shake_hands()
                 ask = web.modern if era == "modern" else web.post
                 listed = body_of(await ask("tools/list"))["result"]["tools"]
-                may = tools_of(Role(role))
+                may = tools_of(role, duty)
+                assert role is not Role.AGENT or MANAGERS_ONLY.isdisjoint(may) is (
+                    duty is Duty.WORKER
+                )
                 assert {tool["name"] for tool in listed} == set(may)
                 for name in sorted({*TOOLS, *AGENT_TOOLS} - set(may)):
                     answer = body_of(await ask("tools/call", {"name": name, "arguments": {}}))
-                    assert answer["result"]["isError"], (role, name)
+                    assert answer["result"]["isError"], (role, duty, name)
                     text = answer["result"]["content"][0]["text"]
                     assert text.startswith("FORBIDDEN"), (role, name, text)
 
