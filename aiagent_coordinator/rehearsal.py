@@ -336,6 +336,25 @@ def crash(_agent: Agent) -> NoReturn:
     raise RuntimeError(message)
 
 
+def delegate(agent: Agent, *, tasks: list[Json], key: str = "rehearsal") -> None:
+    """Have others do parts of the task: each with `local_id`, `title`, `description`, `assignee_id`."""
+    agent.call("create_tasks_batch", tasks=tasks, batch_key=key)
+
+
+def call(agent: Agent, *, tool: str, arguments: Json | None = None, fails: bool = False) -> None:
+    """Call a tool and print its answer; with `fails` it must be refused, and the refusal is printed."""
+    try:
+        answer = agent.call(tool, **(arguments or {}))
+    except CallFailedError as error:
+        if not fails:
+            raise
+        print(f"refused: {error}", flush=True)
+        return
+    if fails:
+        raise CallFailedError(f"{tool}: was not refused: {json.dumps(answer)}")
+    print(f"{tool}: {json.dumps(answer)}", flush=True)
+
+
 def nothing(_agent: Agent) -> None:
     """What takes effect before the first step."""
 
@@ -349,6 +368,8 @@ STEPS: dict[str, Callable[..., None]] = {
     "commit": commit,
     "run": run,
     "sleep": sleep,
+    "delegate": delegate,
+    "call": call,
     "progress": progress,
     "chatter": chatter,
     "ask": ask,
@@ -449,11 +470,17 @@ def follow(agent: Agent, prompt: str) -> None:
         match action:
             case "get_task":
                 agent.task = agent.call("get_my_task").get("task") or {}
-            case "work" | "report_completion":
-                if not is_worked:
+            case "wait" if answer.get("state") == "waiting_for_workers":
+                agent.call("logout")
+                return
+            case _ if manage(agent, answer):
+                pass
+            case "work" | "report_completion" | "create_subtasks":
+                if not is_worked and not (action == "report_completion" and "progress" in answer):
                     perform(agent, script_of(prompt, attempt_of(agent.task, prompt)))
                     is_worked = True
-                agent.report("success", "Rehearsed.")
+                if action != "create_subtasks":
+                    agent.report("success", "Rehearsed.")
             case "wait":
                 time.sleep(min(float(answer.get("wait_seconds", 1)), CHILD_END_SECONDS))
             case "exit" | "logout":
@@ -462,6 +489,28 @@ def follow(agent: Agent, prompt: str) -> None:
             case _:
                 raise CallFailedError(f"get_next_action: unknown action {action!r}")
     raise CallFailedError(f"get_next_action: no exit after {MAX_ACTIONS} actions")
+
+
+def manage(agent: Agent, answer: Json) -> bool:
+    """Do what a manager is told to, as simply as it can be done; False when it is something else."""
+    parts: list[Json] = answer.get("subtasks") or []
+    match answer.get("action"):
+        case "situational_awareness":
+            agent.call("select_action", action="wait")
+        case "completion_check":
+            agent.call("select_action", action="complete")
+        case "assign":
+            free = [one for one in parts if one.get("standing") == "unassigned"]
+            workers: list[Json] = answer.get("available_workers") or []
+            for part, worker in zip(free, itertools.cycle(workers), strict=False):
+                agent.call("assign_task", task_id=part["id"], assignee_id=worker["id"])
+        case "review_and_resolve_blocks" | "dependency_deadlock" | "block_subtask":
+            for part in parts:
+                if part.get("standing") in {"blocked", "waiting", "unassigned"}:
+                    agent.call("update_task_status", task_id=part["id"], status="cancelled")
+        case _:
+            return False
+    return True
 
 
 def attempt_of(task: Json, prompt: str) -> int:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from aiagent_coordinator.errors import ValidationError
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import Duty, TaskStatus
 
 
 class RunPhase(StrEnum):
@@ -102,7 +102,9 @@ REASONS: dict[str, ReasonClass] = {
         ReasonClass.INFRA,
     ),
     **dict.fromkeys(("rate_limited", "quota", "billing", "model_unavailable"), ReasonClass.PARKED),
-    **dict.fromkeys(("asked", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS),
+    **dict.fromkeys(
+        ("asked", "delegated", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS
+    ),
     "superseded": ReasonClass.FENCED,
 }
 
@@ -287,3 +289,5 @@ class Run:
     leftovers_ended: bool | None = None
     #: Answers to its questions go to its program's standard input, not to the call that asked.
     answers_on_stdin: bool = False
+    #: What it is for; fixed when it is claimed.
+    duty: Duty = Duty.WORKER

@@ -73,6 +73,7 @@ async def serving(house: House, roles: frozenset[str]) -> AsyncGenerator[Store]:
                     coordinator_key=house.coordinator_token,
                     retry=house.loaded.settings.retry.policy(),
                     ask=_ask_policy(house.loaded),
+                    subtasks=house.loaded.settings.subtasks.policy(),
                     max_concurrent=house.loaded.settings.max_concurrent,
                     unsandboxed=house.loaded.settings.i_understand_unsandboxed,
                     pause_stops_runs=house.loaded.settings.when_paused == "stop",

@@ -67,6 +67,14 @@ class Approval(StrEnum):
     BYPASS = "bypass"
 
 
+class Duty(StrEnum):
+    """What a run is for, and so what its agent is told and may call."""
+
+    WORKER = "worker"
+    MANAGER = "manager"
+    REVIEWER = "reviewer"
+
+
 @dataclass(frozen=True)
 class Transition:
     """One allowed change of status: its published name, from where, to where, and why."""
@@ -258,6 +266,16 @@ class AskPolicy:
 
 
 @dataclass(frozen=True)
+class SubtaskPolicy:
+    """What managers may cut their tasks into."""
+
+    #: Levels of sub-tasks below a task of a person.
+    max_depth: int = 2
+    #: Sub-tasks of one task in all, those that are over too.
+    max_per_task: int = 10
+
+
+@dataclass(frozen=True)
 class Question:
     """What an agent wants to know from a person. Closed: no answer is wanted any more."""
 
@@ -311,6 +329,12 @@ class Agent:
     approval: Approval = Approval.EDITS
     max_concurrent: int = 1
     enabled: bool = True
+    #: Worker or manager: whether it does tasks itself or has its subordinates do their parts.
+    hierarchy: Duty = Duty.WORKER
+    #: The manager it works for.
+    parent_id: str | None = None
+    #: What it is told step by step, where the task names no workflow; None: that of its hierarchy.
+    workflow: str | None = None
 
 
 @dataclass(frozen=True)
@@ -343,3 +367,12 @@ class Task:
     result: dict[str, Any] = field(default_factory=dict[str, Any])
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    #: What its agent is told step by step; None: what the agent says.
+    workflow: str | None = None
+    #: What is kept between the runs of a task that follows a workflow; see `store.subtasks`.
+    workflow_state: dict[str, Any] | None = None
+    #: How its sub-tasks stood when it began to wait for them: id → word.
+    awaited: dict[str, str] | None = None
+    #: The batch it was made in, and what it was called there.
+    batch_key: str | None = None
+    local_id: str | None = None

@@ -31,6 +31,11 @@ def agent() -> None:
 @click.option(
     "--project", "projects", multiple=True, metavar="ID", help=text("help.option.works_in")
 )
+@click.option(
+    "--hierarchy", type=click.Choice(["worker", "manager"]), help=text("help.option.hierarchy")
+)
+@click.option("--parent", metavar="ID", help=text("help.option.parent"))
+@click.option("--workflow", metavar="NAME", help=text("help.option.workflow"))
 @options.as_json
 @options.common
 def add(
@@ -42,6 +47,9 @@ def add(
     approval: str | None,
     max_concurrent: int | None,
     projects: tuple[str, ...],
+    hierarchy: str | None,
+    parent: str | None,
+    workflow: str | None,
     as_json: bool,
 ) -> None:
     """Make an agent that no configuration declares."""
@@ -55,6 +63,9 @@ def add(
         approval=approval,
         max_concurrent=max_concurrent,
         projects=list(projects) or None,
+        hierarchy=hierarchy,
+        parent=parent,
+        workflow=workflow,
     )["agent"]
     if as_json:
         output.json_result(made)

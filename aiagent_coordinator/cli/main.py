@@ -74,6 +74,7 @@ for name, module in (
     ("doctor", "doctor"),
     ("gc", "gc"),
     ("service", "service"),
+    ("workflow", "workflow"),
 ):
     main.add_command(Later(name, module, name))
 

@@ -34,6 +34,7 @@ def task() -> None:
 @click.option("--max-attempts", type=int, metavar="N", help=text("help.option.max_attempts"))
 @click.option("--check", "checks", multiple=True, metavar="ARGV", help=text("help.option.check"))
 @click.option("--branch", metavar="NAME", help=text("help.option.branch"))
+@click.option("--workflow", metavar="NAME", help=text("help.option.workflow"))
 @options.as_json
 @options.common
 def add(
@@ -47,6 +48,7 @@ def add(
     max_attempts: int | None,
     checks: tuple[str, ...],
     branch: str | None,
+    workflow: str | None,
     as_json: bool,
 ) -> None:
     """Put a task on the board."""
@@ -60,6 +62,7 @@ def add(
         "max_attempts": max_attempts,
         "checks": [{"argv": argv_of(check)} for check in checks] or None,
         "branch": branch,
+        "workflow": workflow,
     }
     made = call(options.current(), "create_task", **arguments)["task"]
     if as_json:

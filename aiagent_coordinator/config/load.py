@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from aiagent_coordinator import paths
-from aiagent_coordinator.config import http
+from aiagent_coordinator.config import hierarchy, http
 from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.runner import Runner, is_runner_shaped, translate
 from aiagent_coordinator.config.source import (
@@ -268,6 +268,7 @@ def _contradictions(
     has_token = settings.coordinator_token is not None
     for key, reason in http.contradictions(settings.http, has_token=has_token):
         found.append((("http", key), reason))
+    found += hierarchy.contradictions(settings.agents)
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found

@@ -25,7 +25,15 @@ from aiagent_coordinator.config.fields import (
 )
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.runs import RetryPolicy
-from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
+from aiagent_coordinator.tasks import (
+    Agent,
+    Approval,
+    Check,
+    Duty,
+    Project,
+    SubtaskPolicy,
+    WorkspaceKind,
+)
 
 
 class SandboxSettings(Model):
@@ -97,6 +105,24 @@ class AskSettings(Model):
     timeout: PositiveDuration = setting(
         604800.0, "A question without an answer for so long fails its task."
     )
+
+
+class SubtaskSettings(Model):
+    """What managers may cut their tasks into."""
+
+    max_depth: int = setting(
+        2,
+        "Levels of sub-tasks below a task of a person; 0: no agent gives work to another.",
+        ge=0,
+        le=20,
+    )
+    max_per_task: int = setting(
+        10, "Sub-tasks of one task in all, those that are over too.", ge=0, le=1000
+    )
+
+    def policy(self) -> SubtaskPolicy:
+        """The same as the value that decisions are made with."""
+        return SubtaskPolicy(self.max_depth, self.max_per_task)
 
 
 class LeaseSettings(Model):
@@ -252,6 +278,22 @@ class AgentSettings(SandboxSettings):
     max_concurrent: int = setting(
         1, "Runs it may have at a time, over all projects.", ge=1, le=1000, reload="live"
     )
+    hierarchy: Literal["worker", "manager"] = setting(
+        "worker",
+        "A worker does its tasks itself; a manager has the agents that name it as `parent` do their "
+        "parts.",
+        reload="live",
+    )
+    parent: str | None = setting(
+        None, "The id of the manager that may give it sub-tasks.", min_length=1, reload="live"
+    )
+    workflow: str | None = setting(
+        None,
+        "What it is told step by step, where the task names no workflow: `worker` or `manager` "
+        "without. See `workflow list`.",
+        min_length=1,
+        reload="live",
+    )
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )
@@ -267,6 +309,9 @@ class AgentSettings(SandboxSettings):
             role=self.role,
             approval=Approval(self.approval),
             max_concurrent=self.max_concurrent,
+            hierarchy=Duty(self.hierarchy),
+            parent_id=self.parent,
+            workflow=self.workflow,
         )
 
 
@@ -368,6 +413,7 @@ class Settings(SandboxSettings):
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
+    subtasks: SubtaskSettings = setting(SubtaskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     lease: LeaseSettings = setting(LeaseSettings(), "See below.")
     watermarks: WatermarkSettings = setting(WatermarkSettings(), "See below.")

@@ -70,6 +70,8 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
     if record.report:
         if record.report.get("result") == "blocked":
             return End(RunOutcome.SUSPENDED, "agent_reported")
+        if record.report.get("result") == "waiting":
+            return End(RunOutcome.SUSPENDED, "delegated")
         return End(RunOutcome.FAILED, "agent_reported")
     question: dict[str, Any] = record.facts.get("question") or {}
     if question.get("pending") or question.get("answered") is False:

@@ -33,7 +33,7 @@ from aiagent_coordinator.server.web import Parts, Web
 from aiagent_coordinator.store import questions
 from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.tasks import lock_task
-from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.tasks import AskPolicy, SubtaskPolicy
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class ServerSettings:
     #: The folder whose disk the store needs; `status` says when it is full.
     state: StateDir | None = None
     ask: AskPolicy = field(default_factory=AskPolicy)
+    subtasks: SubtaskPolicy = field(default_factory=SubtaskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
     #: Whether agents that run anything as us may be made.
@@ -110,7 +111,8 @@ class Server:
             settings.retry,
             leases,
             settings.ask,
-            settings.max_concurrent,
+            max_concurrent=settings.max_concurrent,
+            subtasks=settings.subtasks,
             unsandboxed=settings.unsandboxed,
             state=settings.state,
             mask=settings.mask,

@@ -28,6 +28,7 @@ from aiagent_coordinator.store import passkeys, sessions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.legacy import is_legacy
+from aiagent_coordinator.tasks import Duty
 from aiagent_coordinator.telemetry import log_event
 from aiagent_coordinator.wire import process
 
@@ -60,8 +61,10 @@ class Identity:
     task_id: str | None = None
     agent_id: str | None = None
     project_id: str | None = None
-    #: What an agent's run is for; it may call only what its purpose allows.
+    #: What an agent's run is for: it may call only what that allows.
     purpose: Purpose | None = None
+    #: What an agent is to do with its task; None before that is known.
+    duty: Duty | None = None
 
     @property
     def actor(self) -> str:
@@ -391,7 +394,7 @@ def has_agent(run: Run) -> bool:
 
 def _identity_of(run: Run) -> Identity:
     ids = (run.id, run.task_id, run.agent_id, run.project_id)
-    return Identity(Role.AGENT, *ids, purpose=run.purpose)
+    return Identity(Role.AGENT, *ids, purpose=run.purpose, duty=run.duty)
 
 
 def run_above(pid: int, shims: Mapping[int, tuple[ShimIdentity, str]]) -> str | None:

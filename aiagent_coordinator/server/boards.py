@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import cast
 
 from aiagent_coordinator import failpoints
@@ -26,6 +27,8 @@ from aiagent_coordinator.server import (
     tools_execution,
     tools_legacy,
     tools_look,
+    tools_manager,
+    tools_next,
     tools_notice,
     tools_person,
     tools_report,
@@ -60,8 +63,10 @@ from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.leases import LeaseTerms
 from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.tasks import AskPolicy, Duty, SubtaskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
+from aiagent_coordinator.workflows.library import Library as Workflows
+from aiagent_coordinator.workflows.roles import may_call
 
 #: What agents may call. Some names mean something else to persons.
 AGENT_TOOLS: dict[str, Tool] = {
@@ -69,6 +74,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_report.TOOLS,
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
+    **tools_next.TOOLS,
+    **tools_manager.TOOLS,
     **tools_look.TOOLS,
     **tools_execution.TOOLS,
     **tools_notice.TOOLS,
@@ -86,8 +93,19 @@ TOOLS: dict[str, Tool] = {
 
 def tools_of(identity: Identity) -> dict[str, Tool]:
     """The row of the permission table of one caller: everything that it may call, by name."""
-    known = AGENT_TOOLS if identity.role is Role.AGENT else TOOLS
-    return {name: tool for name, tool in known.items() if tool.is_for(identity)}
+    return _tools_of(identity.role, identity.purpose, identity.duty)
+
+
+@cache
+def _tools_of(role: Role, purpose: Purpose | None, duty: Duty | None) -> dict[str, Tool]:
+    known = AGENT_TOOLS if role is Role.AGENT else TOOLS
+    identity = Identity(role, purpose=purpose, duty=duty)
+    return {
+        name: tool
+        for name, tool in known.items()
+        if tool.is_for(identity)
+        and (role is not Role.AGENT or duty is None or may_call(duty, name))
+    }
 
 
 #: What somebody sees who has not said who they are.
@@ -108,6 +126,7 @@ class Terms:
     retry: RetryPolicy
     leases: LeaseTerms
     ask: AskPolicy = field(default_factory=AskPolicy)
+    subtasks: SubtaskPolicy = field(default_factory=SubtaskPolicy)
     #: Runs at a time over everything, where the coordinator's settings are known; for explanations.
     max_concurrent: int | None = None
     #: Whether agents with approval `bypass` may be made.
@@ -145,6 +164,7 @@ class Boards:
         #: What each of them said when it looked last.
         self.told: dict[str, ListActions] = {}
         self.library = Library(store, terms.state, terms.mask)
+        self.workflows = Workflows()
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:
@@ -340,13 +360,13 @@ class Boards:
 
     async def _check(self, call: Call, tool: Tool, identity: Identity) -> None:
         """Refuse what this role may not do, and an agent that names somebody else."""
-        if not tool.is_for(identity):
+        if call.name not in tools_of(identity):
             await self._note_refusal(call, identity)
             raise ForbiddenError(f"{call.name} is not for {_called(identity)}")
         if identity.role is not Role.AGENT:
             return
         for key in _OWN_IDS:
-            if key == "task_id" and tool.names_tasks:
+            if (key == "task_id" and tool.names_tasks) or (key == "agent_id" and tool.names_agents):
                 continue
             named = call.arguments.get(key)
             if named is not None and named != getattr(identity, key):

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
+from aiagent_coordinator.server import waiting
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions
+from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions, waking
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
@@ -109,6 +110,8 @@ def _over(unit: Unit, task: Task) -> Json:
 def _told(unit: Unit, task: Task) -> str:
     """What the last run said of itself if it was never started: the machine lacks something."""
     latest = run_store.latest_run_of(unit, task.id)
+    if latest is not None and task.status_reason == "workflow_not_found":
+        return f": {(latest.warnings or {}).get('workflow', '')}"
     if latest is None or latest.outcome is not RunOutcome.NOT_STARTED or not latest.error:
         return ""
     return f": {latest.error}"
@@ -132,8 +135,9 @@ def _waiting(unit: Unit, task: Task) -> Json:
         WaitReason.BLOCKED: "its agent reported that it is blocked",
         WaitReason.AUTH: "a credential is missing or expired",
         WaitReason.REVIEW: "its result waits for a review",
-        WaitReason.SUBTASKS: "it waits for its sub-tasks",
     }
+    if task.wait_reason is WaitReason.SUBTASKS:
+        return waiting.for_subtasks(unit, task)
     waits = task.wait_reason or WaitReason.BLOCKED
     summary = task.result.get("summary")
     return _reason(waits.value, words[waits] + (f": {summary}" if summary else ""))
@@ -141,10 +145,17 @@ def _waiting(unit: Unit, task: Task) -> Json:
 
 def _own(unit: Unit, task: Task) -> Iterator[Json]:
     """What the task itself says."""
-    if task.status is TaskStatus.BACKLOG:
+    if task.status is TaskStatus.BACKLOG and task.parent_id is not None:
+        text = f"its manager has given it to nobody; it is a part of {task.parent_id}"
+        yield _reason("unassigned", text, f"explain {task.parent_id}")
+    elif task.status is TaskStatus.BACKLOG:
         yield _reason("backlog", "it is in the backlog; nobody has submitted it")
+    above = waking.ancestors(unit, task)
     for one in dependencies.needed_by(unit, task.id):
-        if one.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
+        if one.id in above:
+            text = f"deadlock: it is a part of {one.id} and waits for it: {one.title}"
+            yield _reason("deadlock", text, f"task depend {task.id} --not-on {one.id}")
+        elif one.status in {TaskStatus.FAILED, TaskStatus.CANCELLED}:
             text = f"it waits for {one.id}, which is {one.status.value}: {one.title}"
             yield _reason("dependency_failed", text, f"task retry {one.id}")
         elif one.status is not TaskStatus.SUCCEEDED:

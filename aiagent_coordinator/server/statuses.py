@@ -8,6 +8,8 @@ from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
 
 #: What an agent may make of a sub-task, in their words.
 SETTABLE: Final = ("in_progress", "blocked", "done", "cancelled")
+#: What a manager may make of one that others work on.
+MANAGERS_SETTABLE: Final = ("todo", "in_progress", "backlog", "cancelled")
 #: Every status there is for them.
 OUTWARD: Final = ("backlog", "todo", "in_progress", "blocked", "done", "cancelled")
 _WORDS: Final = {

@@ -69,23 +69,26 @@ class Tool:
     is_open: bool = False
     #: Its `task_id` says which task is meant, not whose call it is; the tool itself looks whose it is.
     names_tasks: bool = False
+    #: Its `agent_id` says which agent is meant; the tool itself looks whether it may be.
+    names_agents: bool = False
     #: For which purposes of a session an agent may call it; says nothing of other roles.
     purposes: frozenset[Purpose] = TASK
 
     def is_for(self, identity: Identity) -> bool:
-        """Whether the permission table lets this caller call it."""
+        """Whether role and purpose of this caller let it call it; what its duty says, the table adds."""
         if identity.role not in self.roles:
             return False
         return identity.role is not Role.AGENT or identity.purpose in self.purposes
 
 
-def tool(
+def tool(  # noqa: PLR0913 - the columns of a table's row
     shape: type[A],
     handler: Callable[[Context, A], Awaitable[Json]],
     description: str,
     *roles: Role,
     is_open: bool = False,
     names_tasks: bool = False,
+    names_agents: bool = False,
     purposes: frozenset[Purpose] = TASK,
 ) -> Tool:
     """Make a tool whose name is its handler's. Unknown arguments are refused."""
@@ -94,7 +97,7 @@ def tool(
         return await handler(context, read(shape, arguments))
 
     info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
-    return Tool(info, frozenset(roles), run, is_open, names_tasks, purposes)
+    return Tool(info, frozenset(roles), run, is_open, names_tasks, names_agents, purposes)
 
 
 def wire_tool(

@@ -5,11 +5,10 @@ Ids are those of the agent's run; an argument that names another is refused befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pydantic import Field
 
 from aiagent_coordinator.runs import Run
+from aiagent_coordinator.server import following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import (
@@ -20,21 +19,11 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.server.tools_report import criteria_of
-from aiagent_coordinator.store import legacy, projects, questions, sessions, steps
-from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store import legacy, projects, questions, sessions
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus
-from aiagent_coordinator.workflows.worker import Action as WorkerAction
-from aiagent_coordinator.workflows.worker import (
-    Step,
-    Subtask,
-    WorkerState,
-    next_step,
-    stage_after_reading,
-)
+from aiagent_coordinator.tasks import TaskStatus
 
 _NEXT = "Call get_next_action."
 
@@ -106,9 +95,7 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
         if run.task_id is None:
             return {"success": True, "has_task": False, "instruction": _NEXT}
         task = task_store.get_task(unit, run.task_id)
-        stage = stage_after_reading(run.stage)
-        if stage != run.stage:
-            run_store.set_stage(unit, run.id, stage)
+        following.read_task(unit, run, context.board.workflows)
         facts = {
             "task_id": task.id,
             "title": task.title,
@@ -127,68 +114,6 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
         return {"success": True, "has_task": True, "task": facts, "instruction": _NEXT}
 
     return await context.board.as_agent(context, work)
-
-
-async def get_next_action(context: Context, arguments: AgentArguments) -> Json:
-    """Tell the agent what to do next."""
-    del arguments
-
-    def work(unit: Unit, run: Run) -> Json:
-        question = questions.last_of_run(unit, run.id)
-        parts = [] if run.task_id is None else steps.of_task(unit, run.task_id)
-        step = next_step(
-            WorkerState(
-                run.stage,
-                run.reported_at is not None,
-                run.stop_reason,
-                question is not None
-                and question.pending_at is not None
-                and question.closed_at is None,
-                criteria_of(unit, run, run.missing_evidence),
-                tuple(Subtask(one.id, one.title, _state_of(one)) for one in _ranked(parts)),
-            )
-        )
-        if step.stage is not None and step.stage != run.stage:
-            run_store.set_stage(unit, run.id, step.stage)
-        return {
-            "success": True,
-            "action": step.action.value,
-            "instruction": step.instruction,
-            "state": step.stage,
-            **_parts(step, parts),
-        }
-
-    return await context.board.as_agent(context, work)
-
-
-def _ranked(parts: Sequence[Task]) -> list[Task]:
-    """What matters more first, else in the order in which they were made."""
-    return sorted(parts, key=lambda one: -one.priority)
-
-
-def _state_of(part: Task) -> str:
-    """How far a sub-task is, as the workflow calls it."""
-    if part.status in TERMINAL:
-        return "over"
-    words = {TaskStatus.QUEUED: "ready", TaskStatus.RUNNING: "running"}
-    return words.get(part.status, "blocked" if part.status is TaskStatus.WAITING else "waiting")
-
-
-def _parts(step: Step, parts: Sequence[Task]) -> Json:
-    """Which sub-task is meant, and how far all are; nothing for a task without."""
-    if not parts:
-        return {}
-    over = sum(one.status in TERMINAL for one in parts)
-    running = sum(one.status is TaskStatus.RUNNING for one in parts)
-    told: Json = {"progress": {"completed": over, "in_progress": running, "total": len(parts)}}
-    key = {
-        WorkerAction.EXECUTE_SUBTASK: "current_subtask",
-        WorkerAction.START_SUBTASK: "next_subtask",
-    }.get(step.action)
-    meant = next((one for one in parts if step.subtask and one.id == step.subtask.id), None)
-    if key is not None and meant is not None:
-        told[key] = {"task_id": meant.id, "title": meant.title, "description": meant.description}
-    return told
 
 
 async def report_progress(context: Context, arguments: ReportProgress) -> Json:
@@ -272,13 +197,6 @@ TOOLS = table(
             purposes=ANY_PURPOSE,
         ),
         tool(AgentArguments, get_my_task, "Read your task.", Role.AGENT, purposes=ANY_PURPOSE),
-        tool(
-            AgentArguments,
-            get_next_action,
-            "Ask what to do next, and do only what the instruction says.",
-            Role.AGENT,
-            purposes=ANY_PURPOSE,
-        ),
         tool(ReportProgress, report_progress, "Tell how far you are.", Role.AGENT),
         tool(
             AgentArguments,

@@ -20,7 +20,7 @@ from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Question
-from aiagent_coordinator.workflows.worker import ON_STDIN, SUSPENDED
+from aiagent_coordinator.workflows.words import ON_STDIN, SUSPENDED
 
 #: A question is read by a person, on a screen.
 MAX_QUESTION_BYTES = 16 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -25,7 +26,7 @@ from aiagent_coordinator.server.tools_person import (
 from aiagent_coordinator.store import pauses, projects, questions
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Approval, Check, Project, WorkspaceKind
+from aiagent_coordinator.tasks import Agent, Approval, Check, Duty, Project, WorkspaceKind
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Many = Annotated[int, Field(ge=1, le=1000)]
@@ -103,6 +104,12 @@ class CreateAgent(Arguments):
     max_concurrent: Many = 1
     projects: Annotated[list[str], Field(max_length=MAX_PARTS, default_factory=list)]
     """Where it works; nowhere when empty."""
+    hierarchy: Literal["worker", "manager"] = "worker"
+    """Whether it does tasks itself or has those that name it as parent do their parts."""
+    parent: str | None = None
+    """The manager that may give it sub-tasks."""
+    workflow: Name | None = None
+    """What it is told step by step; that of its hierarchy when absent."""
 
 
 async def answer_question(context: Context, arguments: AnswerQuestion) -> Json:
@@ -286,7 +293,7 @@ async def create_agent(context: Context, arguments: CreateAgent) -> Json:
             hint="set i_understand_unsandboxed: true in the configuration if you accept that",
             key="approval",
         )
-    agent = Agent(
+    made_by_hand = Agent(
         id=arguments.agent_id,
         name=arguments.agent_id,
         provider=arguments.provider,
@@ -294,9 +301,12 @@ async def create_agent(context: Context, arguments: CreateAgent) -> Json:
         role=arguments.role,
         approval=Approval(arguments.approval),
         max_concurrent=arguments.max_concurrent,
+        hierarchy=Duty(arguments.hierarchy),
+        workflow=arguments.workflow,
     )
 
     def work(unit: Unit) -> Json:
+        agent = replace(made_by_hand, parent_id=_manager(unit, arguments.parent))
         places = [meant_project(unit, one) for one in arguments.projects]
         made = projects.create_agent(unit, agent, actor=context.identity.actor)
         for project_id in places:
@@ -304,6 +314,20 @@ async def create_agent(context: Context, arguments: CreateAgent) -> Json:
         return {"agent": {**rows.plain(made), "projects": places}}
 
     return await context.board.store.write(work)
+
+
+def _manager(unit: Unit, named: str | None) -> str | None:
+    """The manager that a person means.
+
+    Raises:
+        ValidationError: it manages nobody.
+    """
+    if named is None:
+        return None
+    manager = projects.get_agent(unit, meant_agent(unit, named))
+    if manager.hierarchy is not Duty.MANAGER:
+        raise ValidationError(f"agent {manager.id} is no manager", key="parent")
+    return manager.id
 
 
 async def get_project(context: Context, arguments: OneProject) -> Json:

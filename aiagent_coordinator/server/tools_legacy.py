@@ -88,7 +88,8 @@ async def get_agent_action(context: Context, arguments: Pair) -> Json:
         await board.store.read(partial(_check_pair, arguments=arguments))
         return _hold("agent_not_assigned")
     if line["action"] != "start":
-        return _hold(line["reason"])
+        told = {"progress": line["progress"]} if line.get("progress") else {}
+        return {**_hold(line["reason"]), **told}
     policy = board.terms.retry
     claim = await board.store.write(lambda unit: legacy.claim(unit, *pair, policy))
     if claim.task is None or claim.agent is None:
@@ -244,8 +245,8 @@ async def get_subordinate_profile(context: Context, arguments: Profile) -> Json:
         "name": agent.name,
         "role": agent.id,
         "type": "ai",
-        "hierarchy_type": "worker",
-        "parent_agent_id": None,
+        "hierarchy_type": agent.hierarchy.value,
+        "parent_agent_id": agent.parent_id,
         "ai_type": agent.provider,
         "kick_method": "cli",
         "max_parallel_tasks": agent.max_concurrent,

@@ -13,7 +13,7 @@ from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.server import rows
+from aiagent_coordinator.server import following, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
@@ -56,6 +56,8 @@ class CreateTask(Arguments):
     branch: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     depends_on: Annotated[list[str], Field(max_length=MAX_PARTS, default_factory=list)]
     """Tasks that must succeed first: ids, or beginnings of them."""
+    workflow: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    """What its agent is told step by step; its agent's own when absent."""
 
 
 class Page(Arguments):
@@ -144,7 +146,10 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
             branch=arguments.branch,
             max_attempts=attempts,
             depends_on=tuple(arguments.depends_on),
+            workflow=arguments.workflow,
         )
+        if new.workflow is not None:
+            following.check(unit, context.board.workflows, new)
         made = task_store.create_task(unit, new, context.identity.actor)
         return {"task": rows.task_with(unit, made)}
 

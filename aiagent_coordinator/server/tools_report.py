@@ -18,12 +18,12 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.store import questions, steps
+from aiagent_coordinator.store import questions, steps, waking
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TERMINAL
-from aiagent_coordinator.workflows.worker import missing_evidence
+from aiagent_coordinator.tasks import TERMINAL, Duty, Task
+from aiagent_coordinator.workflows.words import missing_evidence
 
 #: A summary is read by people and by the next attempt; what is longer belongs into a file.
 MAX_SUMMARY_CHARS = 16_000
@@ -82,9 +82,9 @@ async def report_completed(context: Context, arguments: ReportCompleted) -> Json
 
 def _unfinished(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
     """Which sub-tasks a report of success leaves open; None when it is taken as it is."""
-    if run.task_id is None or arguments.result != "success" or run.report_refusals >= MAX_REFUSALS:
+    if run.task_id is None or arguments.result != "success":
         return None
-    left = [one for one in steps.of_task(unit, run.task_id) if one.status not in TERMINAL]
+    left = _left(unit, run, run.task_id)
     if not left:
         return None
     run_store.refuse_report(unit, run, (), list(run.evidence))
@@ -100,6 +100,17 @@ def _unfinished(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None
             "update_task_status, then call report_completed again."
         ),
     }
+
+
+def _left(unit: Unit, run: Run, task_id: str) -> list[Task]:
+    """Sub-tasks that are not over. Others' work is never left behind; steps end with their task."""
+    if run.duty is Duty.MANAGER:
+        parts = waking.delegated(unit, task_id)
+        words = waking.standing(unit, task_store.get_task(unit, task_id), parts)
+        return [one for one in parts if words[one.id] != "over"]
+    if run.report_refusals >= MAX_REFUSALS:
+        return []
+    return [one for one in steps.of_task(unit, task_id) if one.status not in TERMINAL]
 
 
 def _lacking(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import checkouts, projects, tables
+from aiagent_coordinator.store import checkouts, projects, tables, waking
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable
@@ -46,6 +46,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     live = [run for run in live if run not in left]
     queues = _queues(unit)
     later = _projects_with_later(unit)
+    managing = waking.progress(unit)
     left_ids = {run.id for run in left}
     busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
     actions: list[Action] = []
@@ -58,7 +59,11 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         ]
         waiting = any(key in later for key in _keys(agent, project))
         room = _room(agent, project, live, busy)
-        actions.append(_decide(agent, project, mine, room, waiting=waiting))
+        line = _decide(agent, project, mine, room, waiting=waiting)
+        held = managing.get((agent.id, project.id))
+        if held is not None and line.reason in {"no_task", "not_due"}:
+            line = replace(line, reason="waiting_for_workers", progress=held)
+        actions.append(line)
         actions += _stops(agent, project, live)
     return ActionsAnswer(last_seq(unit), tuple(actions))
 

@@ -223,6 +223,7 @@ def _start(
         "lease_until": lease_until,
         "token_sha256": request.token_sha256,
         "created_at": unit.now,
+        "duty": agent.hierarchy,
     }
     unit.conn.execute(_INSERT, row)
     unit.emit(

@@ -18,9 +18,9 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import questions, tables
+from aiagent_coordinator.store import questions, tables, waking
 from aiagent_coordinator.store.runs import emit_run
-from aiagent_coordinator.store.transitions import set_status
+from aiagent_coordinator.store.transitions import go_on, set_status
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
 
@@ -62,6 +62,9 @@ def named_reason(run: Run, outcome: RunOutcome, reason: str | None) -> str | Non
         ValidationError: the reason is not in the closed list.
     """
     reason_class(reason)
+    if run.stop_reason == "workflow_not_found" and outcome is not RunOutcome.SUCCEEDED:
+        # it could not be told what to do, however it ended after that
+        return run.stop_reason
     if reason is None and outcome is RunOutcome.FAILED and run.reported_result == "failed":
         return "agent_reported"
     return reason or _DEFAULT_REASONS[outcome]
@@ -106,6 +109,8 @@ def end_run(
         emit_run(unit, run, "session.ended", actor=ending.actor)
     if task is not None and task.wait_reason is WaitReason.INPUT:
         return questions.after_run(unit, task, actor=ending.actor)
+    if task is not None and waking.is_awake(unit, task):
+        return go_on(unit, task, actor=ending.actor)
     # A task that was cancelled meanwhile stays so, whatever its run still says.
     if task is None or task.status is not TaskStatus.RUNNING:
         return task

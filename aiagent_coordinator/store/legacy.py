@@ -264,6 +264,8 @@ def _decide(run: Run, cause: Cause, *, is_asking: bool) -> tuple[RunOutcome, str
             return RunOutcome.SUCCEEDED, None
         case "blocked":
             return RunOutcome.SUSPENDED, "agent_reported"
+        case "waiting":
+            return RunOutcome.SUSPENDED, "delegated"
         case "failed":
             return RunOutcome.FAILED, "agent_reported"
         case _:

@@ -74,6 +74,8 @@ class Action:
     approval: Approval
     task_id: str | None = None
     model: str | None = None
+    #: Of a manager that waits for its sub-tasks: completed, in_progress, total.
+    progress: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from aiagent_coordinator.tasks import (
     Agent,
     Approval,
     Check,
+    Duty,
     Project,
     Question,
     Task,
@@ -60,6 +61,9 @@ def agent_of(row: RowMapping) -> Agent:
         approval=Approval(row["approval"]),
         max_concurrent=row["max_concurrent"],
         enabled=row["enabled"],
+        hierarchy=Duty(row["hierarchy"]),
+        parent_id=row["parent_id"],
+        workflow=row["workflow"],
     )
 
 
@@ -93,6 +97,11 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         result=row["result"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
+        workflow=row["workflow"],
+        workflow_state=row["workflow_state"],
+        awaited=row["awaited"],
+        batch_key=row["batch_key"],
+        local_id=row["local_id"],
     )
 
 
@@ -149,6 +158,7 @@ def run_of(row: RowMapping) -> Run:
         leftovers=tuple(row["leftovers"] or ()),
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
+        duty=Duty(row["duty"]),
     )
 
 

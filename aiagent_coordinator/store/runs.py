@@ -25,7 +25,7 @@ _BY_TOKEN = select(_run).where(
 #: Phases that hold a place under the limits; `finishing` holds only the run's own key.
 COUNTED: Final = (RunPhase.STARTING, RunPhase.RUNNING, RunPhase.STOPPING)
 #: What an agent may say of its task.
-RESULTS: Final = ("success", "failed", "blocked")
+RESULTS: Final = ("success", "failed", "blocked", "waiting")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def record_agent_report(unit: Unit, run: Run, result: str, summary: str | None) 
         summary: The agent's words.
 
     Raises:
-        ValidationError: the result is none of the three.
+        ValidationError: the result is none of these.
         StaleRunError: the run is over or was taken over.
         ConflictError: it has already said something else.
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import RowMapping, bindparam, select, update
 
 from aiagent_coordinator.errors import (
     ConflictError,
@@ -20,7 +20,7 @@ from aiagent_coordinator.errors import (
 from aiagent_coordinator.store import dependencies, tables
 from aiagent_coordinator.store.rows import task_of
 from aiagent_coordinator.store.tasks import NewTask, create_task
-from aiagent_coordinator.store.transitions import set_status
+from aiagent_coordinator.store.transitions import set_status, settle
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TERMINAL, Task, TaskKind, TaskStatus, WaitReason
 
@@ -82,7 +82,7 @@ def add(unit: Unit, parent: Task, new: Sequence[NewStep], *, actor: str) -> dict
             f"SUBTASK_LIMIT: a task has at most {MAX_OPEN} open sub-tasks", limit="SUBTASK_LIMIT"
         )
     made: dict[str, Task] = {}
-    for one in _in_order(by_id):
+    for one in in_order(by_id):
         made[one.local_id] = create_task(
             unit,
             NewTask(
@@ -113,8 +113,13 @@ def _said_before(known: Sequence[Task], new: Sequence[NewStep]) -> dict[str, Tas
     return {one.local_id: newest[one.title] for one in new}
 
 
-def _in_order(steps: Mapping[str, NewStep]) -> list[NewStep]:
-    """Each after those that it needs."""
+def in_order(steps: Mapping[str, NewStep]) -> list[NewStep]:
+    """Each after those that it needs.
+
+    Raises:
+        ValidationError: one needs what is not there.
+        CycleError: they would wait for each other.
+    """
     ordered: list[NewStep] = []
     done: set[str] = set()
     left = dict(steps)
@@ -132,6 +137,50 @@ def _in_order(steps: Mapping[str, NewStep]) -> list[NewStep]:
         for one in ready:
             del left[one.local_id]
     return ordered
+
+
+def split(
+    unit: Unit, parent: Task, step_id: str, new: Sequence[NewStep], *, actor: str
+) -> dict[str, Task]:
+    """Put several steps in the place of one that has not begun; what waits for it waits for all.
+
+    Raises:
+        CoordinatorError: as for `add`; or it has begun.
+    """
+    step = get(unit, parent.id, step_id)
+    again = _said_before(of_task(unit, parent.id), new)
+    if step.status is TaskStatus.CANCELLED and again is not None:
+        return again
+    if step.status not in {TaskStatus.QUEUED, TaskStatus.BLOCKED}:
+        raise TransitionError(f"a step that is {step.status.value} is not split any more")
+    made = add(unit, parent, new, actor=actor)
+    parts = [one.id for one in made.values()]
+    replace_needs(unit, step.id, parts, actor=actor)
+    set_status(unit, step, "T17", TaskStatus.CANCELLED, actor=actor, status_reason="split")
+    return {local: task_of(_row(unit, one.id)) for local, one in made.items()}
+
+
+def _row(unit: Unit, task_id: str) -> RowMapping:
+    query = select(_task).where(_task.c.id == task_id)
+    return unit.conn.execute(query).mappings().one()
+
+
+def replace_needs(unit: Unit, task_id: str, parts: Sequence[str], *, actor: str) -> None:
+    """Let several tasks wait for what one waits for, and all that waits for it wait for them."""
+    needs = [need.id for need in dependencies.needed_by(unit, task_id)]
+    after = dependencies.waiting_for(unit, task_id)
+    for part in parts:
+        dependencies.add(unit, part, needs)
+        _settle(unit, part, actor)
+    for waiter in after:
+        dependencies.add(unit, waiter, parts)
+        dependencies.remove(unit, waiter, task_id)
+        _settle(unit, waiter, actor)
+
+
+def _settle(unit: Unit, task_id: str, actor: str) -> None:
+    reason = dependencies.reason_of(dependencies.needed_by(unit, task_id))
+    settle(unit, task_of(_row(unit, task_id)), reason, actor=actor)
 
 
 def get(unit: Unit, parent_id: str, step_id: str) -> Task:

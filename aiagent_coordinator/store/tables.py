@@ -98,6 +98,9 @@ agent = Table(
     Column("origin", Text, nullable=False, server_default="file"),
     # Salted; NULL: the agent has none.
     Column("passkey_hash", Text),
+    Column("hierarchy", Text, nullable=False, server_default="worker"),
+    Column("parent_id", ID),
+    Column("workflow", Text),
     _one_of("approval", Approval),
 )
 
@@ -140,6 +143,11 @@ task = Table(
     Column("updated_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("ended_at", Instant),
+    Column("workflow", Text),
+    Column("workflow_state", DOCUMENT),
+    Column("awaited", DOCUMENT),
+    Column("batch_key", Text),
+    Column("local_id", Text),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
@@ -217,6 +225,7 @@ run = Table(
     Column("leftovers", DOCUMENT),
     Column("leftovers_ended", Boolean),
     Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
+    Column("duty", Text, nullable=False, server_default="worker"),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),

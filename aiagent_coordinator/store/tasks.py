@@ -55,7 +55,8 @@ _ONE = select(_task).where(_task.c.id == bindparam("which"))
 _LOCK = _ONE.with_for_update()
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 _NOTHING_LONG: dict[str, Any] = {
-    "description": "", "handoff": None, "acceptance": (), "checks": (), "result": {}
+    "description": "", "handoff": None, "acceptance": (), "checks": (), "result": {},
+    "workflow_state": None, "awaited": None,
 }  # fmt: skip
 #: What lists leave out: a thousand of them would not fit into one answer.
 LONG_FIELDS = frozenset(_NOTHING_LONG)
@@ -82,6 +83,10 @@ class NewTask:
     max_attempts: int = 3
     #: Ids, or beginnings of ids, of tasks that must succeed first.
     depends_on: tuple[str, ...] = ()
+    workflow: str | None = None
+    #: The batch of its parent that it is made in, and what it is called there.
+    batch_key: str | None = None
+    local_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,9 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         checks=new.checks,
         branch=new.branch,
         max_attempts=new.max_attempts,
+        workflow=new.workflow,
+        batch_key=new.batch_key,
+        local_id=new.local_id,
     )
     columns = {name: getattr(task, name) for name in _TASK_FIELDS}
     columns |= {

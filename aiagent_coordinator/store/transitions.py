@@ -13,7 +13,7 @@ from aiagent_coordinator.errors import (
     ValidationError,
 )
 from aiagent_coordinator.runs import RunPhase
-from aiagent_coordinator.store import dependencies, tables
+from aiagent_coordinator.store import dependencies, tables, waking
 from aiagent_coordinator.store.history import emit_task, move_data
 from aiagent_coordinator.store.rows import task_of
 from aiagent_coordinator.store.unit import Unit
@@ -101,7 +101,28 @@ def set_status(
     if (target in TERMINAL) != (task.status in TERMINAL):
         for held, reason in dependencies.held_up_by(unit, now):
             settle(unit, held, reason, actor=actor)
+    _wake_above(unit, now, actor=actor)
     return now
+
+
+def _wake_above(unit: Unit, task: Task, *, actor: str) -> None:
+    """Let the task above go on, when it waits for its sub-tasks and now has something to do (T10)."""
+    parent = waking.to_wake(unit, task)
+    if parent is not None:
+        go_on(unit, parent, actor=actor)
+
+
+def go_on(unit: Unit, task: Task, *, actor: str) -> Task:
+    """Queue a task that waited for its sub-tasks (T10)."""
+    return set_status(
+        unit,
+        task,
+        "T10",
+        TaskStatus.QUEUED,
+        actor=actor,
+        status_reason="subtasks_changed",
+        awaited=None,
+    )
 
 
 def _end_steps(unit: Unit, task: Task, *, actor: str) -> None:
@@ -130,6 +151,7 @@ def settle(unit: Unit, task: Task, reason: str | None, *, actor: str) -> Task:
         return set_status(unit, task, "T3", TaskStatus.BLOCKED, actor=actor, status_reason=reason)
     if task.status is TaskStatus.BLOCKED and reason != task.status_reason:
         dependencies.say_reason(unit, task, reason, actor=actor)
+        _wake_above(unit, task, actor=actor)
         return replace(task, status_reason=reason, version=task.version + 1)
     return task
 

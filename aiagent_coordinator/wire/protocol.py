@@ -40,6 +40,11 @@ AGENT_TOOLS = (
     "report_execution_start",
     "report_execution_complete",
     "get_notifications",
+    "split_task",
+    "list_subordinates",
+    "get_subordinate_profile",
+    "assign_task",
+    "select_action",
 )
 
 

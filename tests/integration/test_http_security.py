@@ -19,8 +19,9 @@ from aiagent_coordinator.server import removed
 from aiagent_coordinator.server.auth import Identity, Role
 from aiagent_coordinator.server.boards import AGENT_TOOLS, TOOLS, tools_of
 from aiagent_coordinator.server.http.guard import Rates
-from aiagent_coordinator.tasks import AskPolicy
+from aiagent_coordinator.tasks import AskPolicy, Duty
 from aiagent_coordinator.wire import process
+from aiagent_coordinator.workflows.roles import MANAGERS_ONLY
 from support.board import PATIENCE_SECONDS, eventually, serving
 from support.web import BOTH_KINDS, LOCAL, Web, body_of, browsing, local
 
@@ -235,21 +236,31 @@ async def test_each_token_has_its_role_and_no_other(short_dir: Path, era: str) -
         LOCAL, person_token=tokens["person"], coordinator_token=tokens["coordinator"]
     )
     async with serving(short_dir, http=settings) as board:
-        claimed = await board.claim()
-        for role, token in {**tokens, "agent": claimed.token}.items():
+        worker = await board.claim()
+        await board.promote()
+        manager = await board.claim()
+        rows = [(Role(role), None, token) for role, token in tokens.items()]
+        rows += [
+            (Role.AGENT, Duty.WORKER, worker.token),
+            (Role.AGENT, Duty.MANAGER, manager.token),
+        ]
+        for role, duty, token in rows:
             async with browsing(board, token) as web:
                 if era == "session":
                     await web.shake_hands()
                 ask = web.modern if era == "modern" else web.post
                 listed = body_of(await ask("tools/list"))["result"]["tools"]
-                may = tools_of(Identity(Role(role), purpose=Purpose.TASK))
+                may = tools_of(Identity(role, purpose=Purpose.TASK, duty=duty))
+                assert role is not Role.AGENT or MANAGERS_ONLY.isdisjoint(may) is (
+                    duty is Duty.WORKER
+                )
                 # an agent of another make shows its coordinator's token until it authenticates
-                agent = Identity(Role.AGENT, purpose=Purpose.TASK)
-                also = tools_of(agent) if role == "coordinator" else {}
+                stranger = Identity(Role.AGENT, purpose=Purpose.TASK)
+                also = tools_of(stranger) if role is Role.COORDINATOR else {}
                 assert {tool["name"] for tool in listed} == {*may, *also}
                 for name in sorted({*TOOLS, *AGENT_TOOLS} - set(may)):
                     answer = body_of(await ask("tools/call", {"name": name, "arguments": {}}))
-                    assert answer["result"]["isError"], (role, name)
+                    assert answer["result"]["isError"], (role, duty, name)
                     text = answer["result"]["content"][0]["text"]
                     is_refused = text.startswith("FORBIDDEN") or text == removed.words(name)
                     assert is_refused, (role, name, text)

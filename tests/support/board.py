@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import Store, open_store
 from aiagent_coordinator.store.sqlite_file import sqlite_url
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, Task
+from aiagent_coordinator.tasks import Agent, Duty, Project, Task
 from aiagent_coordinator.wire import protocol
 
 T = TypeVar("T")
@@ -71,6 +71,22 @@ class Board:
     async def add_task(self, title: str = "Mend the fence", **more: Any) -> Task:
         new = task_store.NewTask(project_id="garden", agent_id="ann", title=title, **more)
         return await self.store.write(lambda unit: task_store.create_task(unit, new, "person"))
+
+    async def promote(self) -> None:
+        """Make ann a manager, for whom bob and cid work."""
+
+        def work(unit: Unit) -> None:
+            for who, more in (
+                ("ann", {"hierarchy": Duty.MANAGER}),
+                ("bob", {"parent_id": "ann"}),
+                ("cid", {"parent_id": "ann", "enabled": False}),
+                ("dan", {}),
+            ):
+                agent = Agent(who, who.title(), "rehearsal", max_concurrent=100)
+                projects.declare_agent(unit, replace(agent, **more))
+                projects.assign(unit, who, "garden")
+
+        await self.store.write(work)
 
     async def claim(self, title: str = "Mend the fence", **more: Any) -> Claimed:
         """Put a task on the board and start its run, with everything but a process."""

@@ -1,16 +1,29 @@
 from __future__ import annotations
 
+from enum import StrEnum
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiagent_coordinator.workflows.worker import (
-    Action,
-    Stage,
-    Subtask,
-    WorkerState,
-    next_step,
-    stage_after_reading,
-)
+from aiagent_coordinator.workflows import engine
+from aiagent_coordinator.workflows.definition import Action, Step, Subtask
+from aiagent_coordinator.workflows.definition import State as WorkerState
+from aiagent_coordinator.workflows.library import shipped
+
+
+class Stage(StrEnum):
+    """How far a worker is, as kept with its run; a run without one has just begun."""
+
+    TASK_READ = "task_read"
+    WORKING = "working"
+
+
+def next_step(state: WorkerState) -> Step:
+    return engine.next_step(shipped("worker"), state)
+
+
+def stage_after_reading(stage: str | None) -> str | None:
+    return engine.after_reading(shipped("worker"), stage)
 
 
 def test_a_worker_that_asks_and_obeys_is_led_from_its_task_to_the_exit() -> None:
