@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -26,8 +27,6 @@ from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.client import connect
 from aiagent_coordinator.coordinator.fitness import Fitness
-from aiagent_coordinator.coordinator.foreign import ForeignLink
-from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.line import Speaker
@@ -51,6 +50,9 @@ from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.runs import Assignment
 from aiagent_coordinator.sandbox.keeper import Sandboxes
 from aiagent_coordinator.wire import protocol
+
+if TYPE_CHECKING:
+    from aiagent_coordinator.coordinator.foreign import ForeignLink
 
 logger = logging.getLogger(__name__)
 
@@ -225,6 +227,9 @@ class CoordinatorService:
         told = (settings.limits, settings.polling_seconds, settings.pulse)
         if foreign is None:
             return Loop(*made, *told)
+        # most drive no such server, and none of its modules is loaded then
+        from aiagent_coordinator.coordinator.foreign_loop import ForeignLoop  # noqa: PLC0415
+
         foreign.drives(made[0].runs)
         return ForeignLoop(*made, *told, foreign=foreign)
 
@@ -233,6 +238,8 @@ class CoordinatorService:
         settings = self.settings
         if settings.foreign is None:
             return None
+        from aiagent_coordinator.coordinator.foreign import ForeignLink  # noqa: PLC0415 - see above
+
         return ForeignLink(
             _dialling(settings.socket, settings.foreign),
             settings.foreign,
