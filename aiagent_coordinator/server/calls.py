@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from aiagent_coordinator.errors import NotFoundError
@@ -31,7 +32,13 @@ class ToolInfo:
 
     name: str
     description: str
-    input_schema: Json
+    #: Makes the JSON Schema of its arguments: asked for when somebody lists tools, which few starts see.
+    schema: Callable[[], Json]
+
+    @cached_property
+    def input_schema(self) -> Json:
+        """The JSON Schema of its arguments."""
+        return self.schema()
 
 
 class Channel(Protocol):

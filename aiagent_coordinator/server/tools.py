@@ -34,8 +34,13 @@ R = TypeVar("R")
 class Arguments(pydantic.BaseModel):
     """The arguments of a tool: nothing unknown, nothing of another type."""
 
+    # built at the first call: a start that builds the arguments of every tool is felt
     model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+        defer_build=True,
     )
 
 
@@ -96,7 +101,7 @@ def tool(  # noqa: PLR0913 - the columns of a table's row
     async def run(context: Context, arguments: Mapping[str, Any]) -> Json:
         return await handler(context, read(shape, arguments))
 
-    info = ToolInfo(handler.__name__, description, _tidy(shape.model_json_schema()))
+    info = ToolInfo(handler.__name__, description, lambda: _tidy(shape.model_json_schema()))
     return Tool(info, frozenset(roles), run, is_open, names_tasks, names_agents, purposes)
 
 
@@ -118,7 +123,7 @@ def wire_tool(
     async def run(context: Context, arguments: Mapping[str, Any]) -> Json:
         return await handler(context, requests.from_wire(shape, prepare(dict(arguments))))
 
-    info = ToolInfo(handler.__name__, description, _tidy(requests.schema_of(shape)))
+    info = ToolInfo(handler.__name__, description, lambda: _tidy(requests.schema_of(shape)))
     return Tool(info, frozenset({Role.COORDINATOR}), run)
 
 
