@@ -274,7 +274,7 @@ def _contradictions(
         found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
     has_token = settings.coordinator_token is not None
     for key, reason in http.contradictions(settings.http, has_token=has_token):
-        found.append((("http", key), reason))
+        found.append((("http", *key.split(".")), reason))
     found += hierarchy.contradictions(settings.agents)
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)

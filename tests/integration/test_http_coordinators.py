@@ -231,6 +231,21 @@ async def test_who_never_shakes_hands_is_told_that_a_notification_arrived(short_
         assert (await web.notify("notifications/initialized")).status_code == 202
 
 
+async def test_who_says_nothing_of_kinds_gets_json(short_dir: Path) -> None:
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    params: dict[str, Any] = {"name": "health_check", "arguments": {}}
+    async with (
+        serving(short_dir, http=SETTINGS) as board,
+        browsing(board, TOKENS["coordinator"]) as web,
+    ):
+        del web.http.headers["accept"]
+        for headers in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
+            answer = await web.http.post("/mcp", json={**call, "params": params}, headers=headers)
+            assert answer.status_code == 200, headers
+            assert "structuredContent" not in answer.json()["result"], "as on the socket"
+            assert json.loads(answer.json()["result"]["content"][0]["text"])["status"] == "ok"
+
+
 @pytest.mark.parametrize("has_session", [True, False])
 async def test_an_agent_that_shows_its_coordinators_token_is_that_agent_and_no_more(
     short_dir: Path, has_session: bool
