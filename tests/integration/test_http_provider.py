@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aiagent_coordinator.errors import UnauthorizedError
-from aiagent_coordinator.runs import ShimIdentity
-from aiagent_coordinator.server.auth import Role
+from aiagent_coordinator.runs import Purpose, ShimIdentity
+from aiagent_coordinator.server.auth import Identity, Role
 from aiagent_coordinator.server.boards import tools_of
 from aiagent_coordinator.server.http.settings import HttpSettings, JwtTerms
 from aiagent_coordinator.server.http.tokens import Provider
@@ -84,8 +84,10 @@ async def test_a_token_of_the_provider_has_the_role_that_it_names(
         browsing(board, token(name, role=role)) as web,
     ):
         listed = body_of(await web.post("tools/list"))["result"]["tools"]
-        also = tools_of(Role.AGENT) if role == "coordinator" else {}
-        assert {tool["name"] for tool in listed} == {*tools_of(Role(role)), *also}
+        stranger = Identity(Role.AGENT, purpose=Purpose.TASK)
+        also = tools_of(stranger) if role == "coordinator" else {}
+        may = tools_of(Identity(Role(role)))
+        assert {tool["name"] for tool in listed} == {*may, *also}
         other = "list_tasks" if role == "coordinator" else "list_managed_agents"
         assert "FORBIDDEN" in str(await web.tool(other))
 
