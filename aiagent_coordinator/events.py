@@ -62,6 +62,7 @@ LOG_EVENTS: dict[str, str] = {
     "config.refused": "The configuration file cannot be used any more; the last good one stays; data: reason.",
     "sandbox.missing": "A sandbox that the settings name cannot be made here; data: sandbox, reason.",
     "server.no_door": "The socket's second name could not be made; agents in bwrap lose a server that restarts.",
+    "server.keys_missing": "The keys of the provider of tokens cannot be read; those known stay in force.",
     "server.log_taken": "A coordinator of another make sent what a run printed.",
     "server.request_failed": "A request failed unexpectedly; the caller got an error.",
     "server.connection_refused": "A connection was closed: another user, a wrong hello, too many, or half a line.",

@@ -26,7 +26,8 @@ from aiagent_coordinator.telemetry import log_event
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from aiagent_coordinator.server.http.settings import HttpSettings, OwnFile
+    from aiagent_coordinator.config.http import JwtSettings
+    from aiagent_coordinator.server.http.settings import HttpSettings, JwtTerms, OwnFile
     from aiagent_coordinator.store.engine import Store
 
 logger = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ def _http(loaded: Loaded) -> HttpSettings | None:
         coordinator_token=_shown(said.coordinator_token),
         resource=said.resource,
         authorization_servers=said.authorization_servers,
+        jwt=_jwt(said.jwt, said.resource),
         own=_own(loaded),
         limits=HttpLimits(
             body_bytes=said.max_body,
@@ -133,6 +135,25 @@ def _http(loaded: Loaded) -> HttpSettings | None:
             burst=2 * said.requests_per_second,
             connections=said.max_connections,
         ),
+    )
+
+
+def _jwt(said: JwtSettings, resource: str | None) -> JwtTerms | None:
+    """Which tokens of the user's own provider count; None: none."""
+    audience = said.audience or resource
+    if said.issuer is None or audience is None:
+        return None
+    from aiagent_coordinator.server.http.settings import JwtTerms
+
+    return JwtTerms(
+        issuer=said.issuer,
+        audience=audience,
+        jwks_file=said.jwks_file,
+        jwks_url=said.jwks_url,
+        role_claim=said.role_claim,
+        person=said.person,
+        coordinator=said.coordinator,
+        skew_seconds=said.clock_skew,
     )
 
 

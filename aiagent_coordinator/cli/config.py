@@ -25,6 +25,7 @@ def config() -> None:
 
 @config.command(help=text("help.config.show"))
 @options.as_json
+@options.file_format
 @options.common
 def show(as_json: bool) -> None:
     """Show every setting in force."""
@@ -44,6 +45,7 @@ def show(as_json: bool) -> None:
 
 @config.command(help=text("help.config.validate"))
 @options.as_json
+@options.file_format
 @options.common
 def validate(as_json: bool) -> None:
     """Read the file as a start would, and start nothing."""
@@ -57,6 +59,7 @@ def validate(as_json: bool) -> None:
 @config.command("set", help=text("help.config.set"))
 @click.argument("key")
 @click.argument("value")
+@options.file_format
 @options.common
 def set_value(key: str, value: str) -> None:
     """Change one value in the file."""
@@ -78,6 +81,7 @@ def set_value(key: str, value: str) -> None:
 @config.command(help=text("help.config.explain"))
 @click.argument("key")
 @options.as_json
+@options.file_format
 @options.common
 def explain(key: str, as_json: bool) -> None:
     """Say what a setting means, what it is, and who set it."""

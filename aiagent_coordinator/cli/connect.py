@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiagent_coordinator import paths
 from aiagent_coordinator.cli.options import Options
 from aiagent_coordinator.config.find import find_config
-from aiagent_coordinator.errors import ForbiddenError, UnavailableError
+from aiagent_coordinator.errors import ConfigError, ForbiddenError, UnavailableError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.wire import lockfile
 from aiagent_coordinator.wire.protocol import hello_person
@@ -137,11 +137,28 @@ def board(place: Place) -> Generator[BlockingClient]:
 
 
 def no_server(place: Place) -> UnavailableError:
-    """The error of a command that needs a server where none is."""
+    """The error of a command that needs a server where none is, or none of ours can be."""
+    if place.config is not None and _is_of_another_make(place.config):
+        return UnavailableError(
+            text("server.of_another_make", origin=place.origin),
+            hint=text("server.of_another_make_hint"),
+        )
     config = f" --config {place.config}" if place.config else ""
     return UnavailableError(
         text("server.none", origin=place.origin), hint=text("server.none_hint", config=config)
     )
+
+
+def _is_of_another_make(file: Path) -> bool:
+    """Whether a file describes a coordinator of AI Agent PM, whose board is another server's."""
+    # it costs a YAML parser, so it is looked at only when nothing answers
+    from aiagent_coordinator.config.runner import is_runner_shaped
+    from aiagent_coordinator.config.source import read_source
+
+    try:
+        return is_runner_shaped(read_source(file).data)
+    except ConfigError:
+        return False
 
 
 def call(options: Options, tool: str, **arguments: object) -> dict[str, Any]:

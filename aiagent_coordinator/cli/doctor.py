@@ -42,6 +42,7 @@ LEAST_GIT = (2, 30)
 
 @click.command(help=text("help.doctor"))
 @options.as_json
+@options.file_format
 @options.common
 def doctor(as_json: bool) -> int:
     """Look at everything that work needs."""

@@ -89,7 +89,14 @@ def daemon(command: _Command) -> _Command:
         _shared("--log-directory", metavar="DIR", help=text("help.option.log_directory")),
     ):
         command = option(command)
-    return common(command)
+    return common(file_format(command))
+
+
+def file_format(command: _Command) -> _Command:
+    """Add `--format`: which shape the configuration file has, where nobody should guess."""
+    return _shared(
+        "--format", type=click.Choice(["runner", "native"]), help=text("help.option.format")
+    )(command)
 
 
 def as_json(command: _Command) -> _Command:

@@ -220,6 +220,8 @@ def _service(given: options.Options, name: str) -> Service:
     words = [sys.executable, "-P", "-m", "aiagent_coordinator", "--config", str(config)]
     if "state_dir" in given.overrides:
         words += ["--state-dir", str(Path(given.overrides["state_dir"]).expanduser().absolute())]
+    if "format" in given.overrides:
+        words += ["--format", given.overrides["format"]]
     folders = [one for one in os.environ.get("PATH", "").split(os.pathsep) if one.startswith("/")]
     environment = {"PATH": os.pathsep.join(dict.fromkeys(folders))}
     environment |= {one: os.environ[one] for one in _TAKEN if os.environ.get(one)}

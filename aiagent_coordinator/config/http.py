@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 from aiagent_coordinator.config.fields import (
+    Duration,
     Expanded,
     FilePath,
     Model,
@@ -15,6 +17,32 @@ from aiagent_coordinator.config.fields import (
 
 #: A token that is shorter can be guessed.
 MIN_TOKEN_CHARS = 16
+
+
+class JwtSettings(Model):
+    """Tokens that your own provider gives out (OAuth, OpenID Connect). Without `issuer`: none count."""
+
+    issuer: Expanded | None = setting(
+        None, "Who gives them out, exactly as `iss` says it. `${VAR}` is expanded."
+    )
+    audience: Expanded | None = setting(
+        None, "For whom they are, as `aud` says it; `resource` without. `${VAR}` is expanded."
+    )
+    jwks_url: Expanded | None = setting(
+        None,
+        "Where the provider's public keys are, `https://` or on this machine. `${VAR}` is expanded.",
+    )
+    jwks_file: FilePath | None = setting(
+        None, "A file with these keys, in place of a URL. `${VAR}` and `~` are expanded."
+    )
+    role_claim: str = setting(
+        "role",
+        "The claim that names the role: a text, words, or a list; `a.b` is `b` inside `a`.",
+        min_length=1,
+    )
+    person: str = setting("person", "What stands there for a person.", min_length=1)
+    coordinator: str = setting("coordinator", "What stands there for a coordinator.", min_length=1)
+    clock_skew: Duration = setting(60.0, "How far its clock and ours may be apart.")
 
 
 class HttpSettings(Model):
@@ -58,6 +86,7 @@ class HttpSettings(Model):
         "clients about it. `${VAR}` is expanded.",
     )
     authorization_servers: tuple[str, ...] = setting((), "URLs of that provider.")
+    jwt: JwtSettings = setting(JwtSettings(), "See below.")
     requests_per_second: int = setting(
         100, "Of one caller; twice as many may come at once.", ge=1, le=1_000_000
     )
@@ -104,9 +133,41 @@ def contradictions(http: HttpSettings, *, has_token: bool) -> list[tuple[str, st
         token = getattr(http, key)
         if token is not None and len(token.get_secret_value()) < MIN_TOKEN_CHARS:
             found.append((key, f"must have at least {MIN_TOKEN_CHARS} characters"))
+    found += [(f"jwt.{key}", reason) for key, reason in _of_tokens(http)]
     if place is not None and not _is_own(place[0]):
         found += _open_to_others(http, has_token)
     return found
+
+
+def _of_tokens(http: HttpSettings) -> list[tuple[str, str]]:
+    """What of the provider of tokens cannot stand so."""
+    said = http.jwt
+    if said.issuer is None:
+        lonely = [
+            key for key in ("audience", "jwks_url", "jwks_file") if getattr(said, key) is not None
+        ]
+        return [(key, "means nothing without issuer") for key in lonely]
+    found: list[tuple[str, str]] = []
+    if said.audience is None and http.resource is None:
+        found.append(("audience", "is required, or resource: else tokens for others would count"))
+    if (said.jwks_url is None) == (said.jwks_file is None):
+        found.append(("jwks_url", "name one of jwks_url and jwks_file"))
+    if said.jwks_url is not None and not _is_safe_url(said.jwks_url):
+        found.append(("jwks_url", "expected https://…, or http:// on this machine"))
+    if said.person == said.coordinator:
+        found.append(("coordinator", "is the same as person"))
+    return found
+
+
+def _is_safe_url(url: str) -> bool:
+    """Whether nobody on the way can put other keys there."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    is_own = host == "localhost" or _is_own(host)
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_own))
 
 
 def _open_to_others(http: HttpSettings, has_token: bool) -> list[tuple[str, str]]:
@@ -114,8 +175,9 @@ def _open_to_others(http: HttpSettings, has_token: bool) -> list[tuple[str, str]
     where = "is reached from other machines: "
     if http.certificate is None and not http.trusted_proxies:
         found.append(("listen", where + "set certificate and certificate_key, or trusted_proxies"))
-    if http.person_token is None and http.coordinator_token is None and not has_token:
-        found.append(("listen", where + "set person_token or coordinator_token"))
+    tokens = (http.person_token, http.coordinator_token, http.jwt.issuer)
+    if not any(tokens) and not has_token:
+        found.append(("listen", where + "set person_token, coordinator_token or jwt"))
     if not http.hosts:
         found.append(("listen", where + "set hosts to the names under which clients know it"))
     return found

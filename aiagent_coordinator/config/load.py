@@ -42,6 +42,10 @@ SCALARS = tuple(
 )
 
 
+#: Among what is given as flags: which shape the file has.
+FORMAT = "format"
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Settings, the file they came from, and for each key that was set where it was set."""
@@ -90,7 +94,8 @@ def load_settings(
     Args:
         file: The file; None: defaults, environment and flags alone.
         environment: The process's own when None.
-        overrides: Top-level settings given as flags, as text.
+        overrides: Top-level settings given as flags, as text; `format` says which shape the file
+            has, `runner` or `native`, where it is not to be guessed.
         known_providers: Names of definitions; when given, other names are mistakes.
         content: What the file is to say, instead of what it says.
 
@@ -102,11 +107,13 @@ def load_settings(
     origins = {dotted(key): f"{source.file}:{source.line_of(key)}" for key in walk(source.data)}
     origins.pop("", None)
     runner: Runner | None = None
-    if is_runner_shaped(source.data):
+    told = dict(overrides or {})
+    shape = told.pop(FORMAT, None)
+    if shape == "runner" or (shape is None and is_runner_shaped(source.data)):
         source.data, runner, problems = translate(source, environment)
         if problems:
             raise refuse(source.file or "settings", problems)
-    given = _given(environment, overrides or {})
+    given = _given(environment, told)
     for key, (name, value) in given.items():
         source.data[key] = value
         source.lines.pop((key,), None)
@@ -267,7 +274,7 @@ def _contradictions(
         found.append((("agents", agent_id, "approval"), _UNSANDBOXED))
     has_token = settings.coordinator_token is not None
     for key, reason in http.contradictions(settings.http, has_token=has_token):
-        found.append((("http", key), reason))
+        found.append((("http", *key.split(".")), reason))
     found += hierarchy.contradictions(settings.agents)
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)

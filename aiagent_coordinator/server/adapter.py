@@ -7,40 +7,28 @@ only their docstrings describe them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextvars import ContextVar
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server as SdkServer
 from mcp.server.models import InitializationOptions
 from mcp.server.runner import serve_dual_era_loop
-from mcp.shared.message import SessionMessage
 from mcp_types import (
-    INTERNAL_ERROR,
-    PROTOCOL_VERSION_META_KEY,
     CallToolRequestParams,
     CallToolResult,
     Icon,
     InputRequiredResult,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
     Tool,
-    jsonrpc_message_adapter,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
 
 from aiagent_coordinator.server.calls import Call, Session, Shelf
-from aiagent_coordinator.server.connection import INVALID_REQUEST, Connection, Frame
+from aiagent_coordinator.server.connection import Connection, Frame
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.long_calls import LongCalls
 from aiagent_coordinator.server.long_questions import LongQuestions
@@ -59,12 +47,9 @@ from aiagent_coordinator.server.replies import (
     title_of,
 )
 from aiagent_coordinator.server.shelf import ShelfHandlers, sdk_error
-from aiagent_coordinator.wire.protocol import MAX_FRAME_BYTES
+from aiagent_coordinator.server.streams import WORD_KEY, Answer, Question, Reader, Writer
 
 _Context = ServerRequestContext[dict[str, Any], Any]
-#: Where the word beside a result is until the SDK has looked through it.
-WORD_KEY = "dev.aiagent-coordinator/notification"
-_INITIALIZED = JSONRPCNotification(jsonrpc="2.0", method="notifications/initialized")
 
 
 class Adapter:
@@ -124,8 +109,20 @@ class Adapter:
         self._session.set(session)
         await serve_dual_era_loop(
             self._sdk,
-            _Reader(connection, first),
-            _Writer(connection),
+            Reader(connection, first),
+            Writer(connection),
+            lifespan_state={},
+            init_options=self._options,
+        )
+
+    async def discover(self, connection: Connection, session: Session, frame: Frame) -> None:
+        """Answer what a client asks before it decides how to speak; the connection stays undecided."""
+        self._session.set(session)
+        answered = anyio.Event()
+        await serve_dual_era_loop(
+            self._sdk,
+            Question(connection, frame, answered),
+            Answer(connection, answered),
             lifespan_state={},
             init_options=self._options,
         )
@@ -186,123 +183,3 @@ def _revision(ctx: _Context) -> str | None:
     """What the caller shook hands on, or named with its request; None: it did neither."""
     is_modern = ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
     return ctx.protocol_version if is_modern or ctx.session.client_params is not None else None
-
-
-class _Reader:
-    """Our frames as the SDK's messages, straight from the socket.
-
-    A client that never shakes hands is let in by one made-up `notifications/initialized`, which the
-    SDK takes for the end of a handshake.
-    """
-
-    def __init__(self, connection: Connection, first: Frame) -> None:
-        self._connection = connection
-        self._first: Frame | None = first
-        self._held: SessionMessage | None = None
-        self._is_open = False
-
-    async def receive(self) -> SessionMessage | Exception:
-        """Return the next message.
-
-        Raises:
-            anyio.EndOfStream: there is none any more.
-        """
-        if self._held is not None:
-            message, self._held = self._held, None
-            return message
-        while True:
-            found, self._first = self._first, None
-            if found is None:
-                found = await self._connection.next_frame()
-            if found is None:
-                raise anyio.EndOfStream
-            try:
-                message = jsonrpc_message_adapter.validate_python(found, by_name=False)
-            except ValidationError:
-                await self._connection.refuse(found, INVALID_REQUEST, "no JSON-RPC 2.0 message")
-                continue
-            return self._introduced(message)
-
-    def _introduced(self, message: JSONRPCMessage) -> SessionMessage:
-        if not self._is_open and isinstance(message, JSONRPCRequest) and message.method != "ping":
-            self._is_open = True
-            if message.method != "initialize" and not _is_modern(message):
-                self._held = SessionMessage(message)
-                return SessionMessage(_INITIALIZED)
-        return SessionMessage(message)
-
-    async def aclose(self) -> None:
-        """Nothing: the connection is closed by whoever accepted it."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        return None
-
-
-class _Writer:
-    """The SDK's messages as lines, straight to the socket."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def send(self, item: SessionMessage, /) -> None:
-        """Write one message; an answer that is too large becomes an error."""
-        message = item.message
-        if isinstance(message, JSONRPCResponse):
-            _lift_word(message.result)
-        data = _line(message)
-        answers = message.id if isinstance(message, JSONRPCResponse | JSONRPCError) else None
-        if len(data) > MAX_FRAME_BYTES and answers is not None:
-            await self._connection.send_error(answers, INTERNAL_ERROR, "the answer is too large")
-            return
-        await self._connection.send(data, answers=answers)
-
-    async def aclose(self) -> None:
-        """Nothing: the connection is closed by whoever accepted it."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_val: BaseException | None,
-        exc_tb: TracebackType | None,
-    ) -> bool | None:
-        return None
-
-
-def _lift_word(result: dict[str, Any]) -> None:
-    """Put beside the content what clients of AI Agent PM look for there; the SDK drops what it does not know."""
-    meta: dict[str, Any] = result.get("_meta") or {}
-    word = meta.pop(WORD_KEY, None)
-    if word is not None:
-        result["notification"] = word
-        if not meta:
-            del result["_meta"]
-
-
-def _line(message: JSONRPCMessage) -> bytes:
-    return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-
-
-def _is_modern(request: JSONRPCRequest) -> bool:
-    """Whether a request belongs to the revision without a handshake: it names its own version."""
-    meta = (request.params or {}).get("_meta")
-    return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta

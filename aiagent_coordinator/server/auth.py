@@ -92,6 +92,8 @@ class Caller:
     identity: Identity | None = None
     greeted: bool = False
     is_logged_out: bool = False
+    #: Who it is for the provider that gave out its token; None for tokens of ours.
+    subject: str | None = None
     #: Set by a run's bridge: names its life, and the requests it sends for the second time.
     nonce: str | None = None
     resend: frozenset[int | str] = field(default_factory=frozenset[int | str])
@@ -266,6 +268,15 @@ class Authenticator:
         caller.identity = _identity_of(run)
         if run.hello_at is None:
             await self._store.write(lambda unit: run_store.mark_hello(unit, run.id))
+
+    def believe(self, caller: Caller, identity: Identity, subject: str) -> None:
+        """Take what the user's own provider of tokens says of a caller.
+
+        Raises:
+            ForbiddenError: a run's process shows it.
+        """
+        _refuse_from_inside(caller)
+        caller.identity, caller.subject = identity, subject
 
     @property
     def live(self) -> LiveRuns:

@@ -39,6 +39,9 @@ HALF_LINE_SECONDS = 30.0
 #: A client takes what it is sent within this time.
 STALLED_WRITE_SECONDS = 60.0
 _READ_BYTES = 65536
+_DISCOVER = "server/discover"
+#: What the revision without a handshake says with each request.
+_ENVELOPE = "io.modelcontextprotocol/protocolVersion"
 
 RequestId = int | str
 Frame = dict[str, Any]
@@ -244,7 +247,7 @@ class Connection:
 
     async def _sort_request(self, frame: Frame) -> Frame | None:
         request_id: RequestId = frame["id"]
-        if frame["method"] == "server/discover":
+        if frame["method"] == _DISCOVER and not is_discovery(frame):
             await self._refuse(request_id, METHOD_NOT_FOUND, "Method not found")
             return None
         if request_id in self._open:
@@ -270,6 +273,12 @@ class Connection:
             return any(event & select.POLLHUP for _, event in poller.poll(0))
         except (OSError, ValueError, anyio.TypedAttributeLookupError):
             return True
+
+
+def is_discovery(frame: Frame) -> bool:
+    """Whether a client asks, in the words of the revision without a handshake, what is spoken here."""
+    meta: Any = frame.get("params", {}).get("_meta") if frame.get("method") == _DISCOVER else None
+    return isinstance(meta, dict) and _ENVELOPE in meta
 
 
 def _is_message(frame: Frame) -> bool:

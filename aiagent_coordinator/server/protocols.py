@@ -11,7 +11,7 @@ from anyio import to_thread
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.auth import Caller
 from aiagent_coordinator.server.calls import Session, Shelf
-from aiagent_coordinator.server.connection import Connection
+from aiagent_coordinator.server.connection import Connection, is_discovery
 from aiagent_coordinator.server.direct import Direct, is_ours
 from aiagent_coordinator.server.live import Live
 
@@ -33,11 +33,15 @@ class Protocols:
 
     async def serve(self, connection: Connection, caller: Caller) -> None:
         """Serve one connection to its end."""
+        session = Session(connection, caller)
         first = await connection.next_frame()
+        while first is not None and is_discovery(first):
+            # asking decides nothing: some who ask shake hands afterwards
+            await (await self.sdk()).discover(connection, session, first)
+            first = await connection.next_frame()
         if first is None:
             return
         # a run's bridge passes on what another program says, whatever that claims to be
-        session = Session(connection, caller)
         if caller.nonce is None and is_ours(first):
             await self._direct.serve(connection, session, first)
         else:

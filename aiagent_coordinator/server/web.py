@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aiagent_coordinator.server.http.identity import Bearers
     from aiagent_coordinator.server.http.serve import HttpServer
     from aiagent_coordinator.server.http.settings import HttpSettings
+    from aiagent_coordinator.server.http.tokens import Provider
     from aiagent_coordinator.store.engine import Store
 
 
@@ -79,12 +80,20 @@ class Web:
         from aiagent_coordinator.server.http.sessions import Seal  # noqa: PLC0415
         # fmt: on
         settings, parts = cast("HttpSettings", self._settings), self._parts
-        bearers = Bearers(parts.auth, parts.live_runs, settings)
+        bearers = Bearers(parts.auth, parts.live_runs, settings, self._provider(settings))
         endpoint = Endpoint(adapter, bearers, settings, Seal(self._seal_key), parts.live.forget)
         port = int(sock.getsockname()[1])
         more = self._pages(bearers, settings)
         app = make_app(endpoint, settings, port, parts.clock.monotonic, more)
         return HttpServer(app, endpoint, settings)
+
+    def _provider(self, settings: HttpSettings) -> Provider | None:
+        """Who checks tokens of the user's own provider, where there is one."""
+        if settings.jwt is None:
+            return None
+        from aiagent_coordinator.server.http.tokens import Provider  # noqa: PLC0415 - rarely wanted
+
+        return Provider(settings.jwt, self._parts.clock.monotonic)
 
     def _pages(self, bearers: Bearers, settings: HttpSettings) -> list[BaseRoute]:
         from starlette.routing import Route  # noqa: PLC0415 - only where HTTP is served

@@ -18,6 +18,7 @@ from aiagent_coordinator import errors, events
 from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.cli.main import PROGRAM, main
 from aiagent_coordinator.config import fields, models
+from aiagent_coordinator.config.http import JwtSettings
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
 
 HERE = Path(__file__).parent
@@ -85,6 +86,7 @@ def settings() -> str:
         ("`retry`", models.RetrySettings),
         ("`ask`", models.AskSettings),
         ("`http`", models.HttpSettings),
+        ("`http.jwt`", JwtSettings),
         ("`agents.<id>`", models.AgentSettings),
         ("`projects[]`", models.ProjectSettings),
         ("`ai_providers.<name>`", models.ProviderSettings),

@@ -29,6 +29,10 @@ MISTAKES = {
     "http: {listen: '0.0.0.0'}\n": "coordinator.yaml:1: http.listen: expected HOST:PORT, an IPv6 address in brackets",
     "http: {listen: '127.0.0.1:99999'}\n": "coordinator.yaml:1: http.listen: the port is a number from 0 to 65535",
     "http: {person_token: hunter2}\n": "coordinator.yaml:1: http.person_token: must have at least 16 characters",
+    "http:\n  jwt: {audience: a}\n": "coordinator.yaml:2: http.jwt.audience: means nothing without issuer",
+    "http: {jwt: {issuer: i, audience: a}}\n": "coordinator.yaml:1: http.jwt.jwks_url: name one of jwks_url and jwks_file",
+    "http: {jwt: {issuer: i, jwks_file: f}}\n": "coordinator.yaml:1: http.jwt.audience: is required, or resource: else tokens for others would count",
+    "http: {jwt: {issuer: i, audience: a, jwks_url: 'http://x.example/k'}}\n": "coordinator.yaml:1: http.jwt.jwks_url: expected https://…, or http:// on this machine",
     "http: {trusted_proxies: [nginx]}\n": "coordinator.yaml:1: http.trusted_proxies: 'nginx' is no IP address",
     "a: [" + "[" * 80 + "]" * 80 + "]\n": "coordinator.yaml:1: is nested deeper than 64 levels",
 }  # fmt: skip

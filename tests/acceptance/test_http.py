@@ -7,14 +7,17 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.house import House, house, until
 
@@ -81,6 +84,41 @@ def test_a_taken_port_is_told_with_who_holds_it_and_nothing_is_started(place: Ho
     told = done.stderr.strip()
     assert f"127.0.0.1:{port} (http.listen) is taken by process {os.getpid()}" in told, told
     assert not place.socket.exists() or not place.up()
+
+
+def test_a_token_of_ones_own_provider_counts_as_the_file_says(place: House) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key(), as_dict=True)
+    keys = place.root / "jwks.json"
+    keys.write_text(json.dumps({"keys": [{**public, "kid": "k1"}]}))
+    provider = {
+        "issuer": "https://login.example", "audience": "board", "jwks_file": "jwks.json",
+        "role_claim": "groups", "person": "board-people", "coordinator": "board-machines",
+    }  # fmt: skip
+    place.write(http={"listen": "127.0.0.1:0", "jwt": provider})
+    place.ready()
+    url = f"http://{place.logged('daemon.ready')[0]['http']}/mcp"
+    call: dict[str, Any] = {"name": "list_projects", "arguments": {}}
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+
+    def ask(**claims: Any) -> tuple[int, dict[str, Any]]:
+        said = {
+            "iss": "https://login.example", "aud": ["board", "mail"], "sub": "ada",
+            "exp": int(time.time()) + 60, "groups": ["staff", "board-people"], **claims,
+        }  # fmt: skip
+        shown = jwt.encode(said, key, "ES256", headers={"kid": "k1"})
+        headers = {"authorization": f"Bearer {shown}", "content-type": "application/json"}
+        return get(url, data=json.dumps(body).encode(), headers=headers)
+
+    status, answer = ask()
+    assert status == 200
+    assert "projects" in json.loads(answer["result"]["content"][0]["text"])
+    assert ask(aud="mail")[0] == 401
+    assert ask(groups=["staff"])[0] == 401
+    status, answer = ask(groups="board-machines")
+    assert "FORBIDDEN" in answer["result"]["content"][0]["text"]
+    assert place.logged("server.connection_refused")
+    assert "eyJ" not in place.log_text(), "no token is logged"
 
 
 @pytest.mark.needs("openssl")

@@ -154,3 +154,33 @@ def test_without_a_file_the_defaults_are_shown_and_set_says_how_to_make_one(file
         3,
         "hint: write one with: aiagent-coordinator init",
     )
+
+
+THEIRS = "mcp_socket_path: /nowhere/mcp.sock\nagents: {w1: {passkey: p1}}\n"
+
+
+def test_the_shape_of_a_file_is_said_where_it_must_not_be_guessed(file: Path) -> None:
+    file.write_text(THEIRS, "utf-8")
+    assert run(file, "validate").returncode == 0
+    assert run(file, "validate", "--format", "runner").returncode == 0
+    done = run(file, "validate", "--format", "native")
+    assert done.returncode == 3
+    assert "mcp_socket_path: unknown setting" in done.stderr
+    assert run(file, "validate", "--format", "yaml").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["task", "add", "--title", "x", "--project", "p"], ["run", "list"]]
+)
+def test_a_command_for_a_board_says_that_another_server_has_it(
+    file: Path, words: list[str]
+) -> None:
+    file.write_text(THEIRS, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "aiagent_coordinator", *words, "--config", str(file)],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "HOME": str(file.parent), "XDG_RUNTIME_DIR": str(file.parent)},
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "is for driving a server of AI Agent PM, which has the board" in done.stderr
+    assert "start it with" not in done.stderr

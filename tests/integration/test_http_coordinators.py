@@ -15,7 +15,9 @@ from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.server.http.coordinators import MAX_LOG_BYTES, MAX_UPLOAD_BYTES
 from aiagent_coordinator.server.http.settings import OwnFile
-from aiagent_coordinator.store import legacy, passkeys
+from aiagent_coordinator.store import legacy, passkeys, projects
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent
 from support.board import Board, serving
 from support.web import LOCAL, body_of, browsing
 
@@ -23,7 +25,12 @@ CONFIG = "/api/coordinator/config"
 UPLOAD = "/api/v1/execution-logs/upload"
 TOKENS = {"person": "p" * 20, "coordinator": "c" * 20}
 OWN = OwnFile(
-    passkeys={"ann": "sesame-of-ann", "gone": "sesame-of-one-who-left"},
+    passkeys={
+        "ann": "sesame-of-ann",
+        "cid": "sesame-of-cid",
+        "dan": "sesame-of-dan",
+        "gone": "sesame-of-one-who-left",
+    },
     programs={"claude": ("claude", "--verbose")},
     polling_seconds=7.0,
     max_concurrent=4,
@@ -95,8 +102,17 @@ async def test_a_coordinator_learns_the_passkeys_of_this_file_and_no_other_token
             "agent_base_prompt": None,
         }
         assert board.coordinator_key not in answer.text
-        rooted = await web.http.get(CONFIG, params={"root_agent_id": "ann"})
-        assert rooted.json()["root_agent_id"] == "ann"
+        below = (("ann", None), ("bob", "ann"), ("cid", "bob"), ("dan", None))
+
+        def hire(unit: Unit) -> None:
+            for name, boss in below:
+                agent = Agent(id=name, name=name, provider="rehearsal", parent_id=boss)
+                projects.declare_agent(unit, agent)
+
+        await board.store.write(hire)
+        for root, names in (("ann", ["ann", "cid"]), ("bob", ["cid"]), ("dan", ["dan"])):
+            rooted = (await web.http.get(CONFIG, params={"root_agent_id": root})).json()
+            assert (rooted["root_agent_id"], list(rooted["agents"])) == (root, names)
         missing = await web.http.get(CONFIG, params={"root_agent_id": "nobody"})
         assert missing.status_code == 404
 
@@ -229,6 +245,21 @@ async def test_who_never_shakes_hands_is_told_that_a_notification_arrived(short_
             assert answer.json() == {"jsonrpc": "2.0", "result": {"acknowledged": True}}
         await web.shake_hands()
         assert (await web.notify("notifications/initialized")).status_code == 202
+
+
+async def test_who_says_nothing_of_kinds_gets_json(short_dir: Path) -> None:
+    call: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+    params: dict[str, Any] = {"name": "health_check", "arguments": {}}
+    async with (
+        serving(short_dir, http=SETTINGS) as board,
+        browsing(board, TOKENS["coordinator"]) as web,
+    ):
+        del web.http.headers["accept"]
+        for headers in ({}, {"accept": "*/*"}, {"accept": "application/json"}):
+            answer = await web.http.post("/mcp", json={**call, "params": params}, headers=headers)
+            assert answer.status_code == 200, headers
+            assert "structuredContent" not in answer.json()["result"], "as on the socket"
+            assert json.loads(answer.json()["result"]["content"][0]["text"])["status"] == "ok"
 
 
 @pytest.mark.parametrize("has_session", [True, False])

@@ -89,6 +89,8 @@ async def test_the_sdks_client_does_a_task_over_the_bridge(short_dir: Path, mode
         run = await to_thread.run_sync(_run_folder, short_dir, board, claimed)
         argv = ("-I", "-S", str(run / "bridge.py"))
         async with _client(sys.executable, *argv, mode=mode) as client:
+            newest = "2025-11-25" if mode == "legacy" else "2026-07-28"
+            assert client.protocol_version == newest
             await _do_the_task(client)
         assert (await board.run(claimed.run.id)).reported_result == "success"
 
@@ -172,8 +174,16 @@ async def test_asking_for_the_newest_revision_first_shuts_no_door(short_dir: Pat
         "io.modelcontextprotocol/clientCapabilities": {},
     }
     async with serving(short_dir) as board, connected(board, board.person) as client:
-        answer = await client.request("server/discover", {"_meta": envelope})
-        assert answer["error"]["code"] == -32601
+        for _ in range(2):
+            answer = await client.request("server/discover", {"_meta": envelope})
+            assert answer["result"]["supportedVersions"] == ["2026-07-28"]
+        other = {**envelope, "io.modelcontextprotocol/protocolVersion": "2031-01-01"}
+        answer = await client.request("server/discover", {"_meta": other})
+        assert answer["error"]["data"] == {"supported": ["2026-07-28"], "requested": "2031-01-01"}
+        answer = await client.request(
+            "server/discover", {"_meta": {**envelope, **dict.fromkeys(envelope, 7)}}
+        )
+        assert answer["error"]["code"] == -32602
         info = {"name": "x", "version": "1"}
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
         assert "result" in await client.request("initialize", params)

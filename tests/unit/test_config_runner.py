@@ -280,3 +280,17 @@ def test_a_way_that_others_can_read_is_told(tmp_path: Path, url: str, *, is_told
 def test_agents_of_a_server_over_http_find_it_where_no_command_looks(tmp_path: Path):
     loaded = load(tmp_path, {"mcp_socket_path": "http://127.0.0.1:1/mcp"})
     assert loaded.socket.suffix == ".http"
+
+
+def test_the_shape_of_a_file_can_be_said(tmp_path: Path):
+    file = tmp_path / "coordinator.yaml"
+    file.write_text("agents: {w1: {passkey: p1}}\n")
+    as_native = {"format": "native"}
+    assert load_settings(file, environment={}).runner is not None
+    with pytest.raises(ConfigError, match="provider"):
+        load_settings(file, environment={}, overrides=as_native)
+    file.write_text("max_concurrent: 2\n")
+    assert load_settings(file, environment={}, overrides=as_native).runner is None
+    loaded = load_settings(file, environment={}, overrides={"format": "runner"})
+    assert runner(loaded).passkeys == {}
+    assert loaded.settings.max_concurrent == 2

@@ -203,15 +203,21 @@ def _headers(request: Request) -> dict[str, str]:
 
 
 def _working_agents(unit: Unit, root: str | None) -> frozenset[str]:
-    """Ids of the agents that may work.
+    """Ids of the agents that may work: all, or one with all who work for it.
 
     Raises:
         _RefusalError: the one that was named does not exist.
     """
-    agents = frozenset(agent.id for agent in projects.list_agents(unit) if agent.enabled)
-    if root is not None and root not in agents:
+    agents = {agent.id: agent for agent in projects.list_agents(unit) if agent.enabled}
+    if root is None:
+        return frozenset(agents)
+    if root not in agents:
         raise _RefusalError(404, f"Agent not found: {root[:MAX_ID_CHARS]}")
-    return agents
+    found, last = {root}, 0
+    while last != len(found):
+        last = len(found)
+        found |= {one.id for one in agents.values() if one.parent_id in found}
+    return frozenset(found)
 
 
 @asynccontextmanager

@@ -147,7 +147,7 @@ class Endpoint:
             return
         self._handlers.enter(session)
         with self.answering.one(session.channel, frame):
-            await self._route(frame, scope, receive, send)
+            await self._route(caller, frame, scope, receive, send)
 
     async def _session(self, caller: Caller, headers: dict[str, str], send: Send) -> Session | None:
         """The session of a request, for the time of the request at least; None after an answer."""
@@ -156,13 +156,18 @@ class Endpoint:
         session_id = headers["mcp-session-id"]
         facts = self._sessions.facts_of(session_id)
         # somebody else's session is none: not even that it exists is told
-        if facts is None or facts.owner != self._seal.owner_of(bearer_of(headers)):
+        if facts is None or facts.owner != self._owner(caller, headers):
             await refuse(send, 404, "there is no such session; shake hands again", {})
             return None
         return self._enter(session_id, caller)
 
+    def _owner(self, caller: Caller, headers: dict[str, str]) -> str:
+        """Whose a session is: a provider gives the same person another token each hour."""
+        who = None if caller.subject is None else f"subject {caller.subject}"
+        return self._seal.owner_of(who or bearer_of(headers))
+
     async def _route(
-        self, frame: dict[str, Any], scope: Scope, receive: Receive, send: Send
+        self, caller: Caller, frame: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
         headers: dict[str, str] = scope["state"]["headers"]
         if _is_modern(headers):
@@ -176,12 +181,12 @@ class Endpoint:
         elif scope["method"] != "POST":
             await refuse(send, 405, "streams belong to sessions", {"allow": "POST"})
         elif frame.get("method") == "initialize":
-            await self._open_session(frame, scope, receive, send)
+            await self._open_session(caller, frame, scope, receive, send)
         elif "method" in frame and "id" not in frame:
             # clients that skip the handshake read JSON whatever they sent
             await _acknowledge(send)
         else:
-            await self._plain.handle_request(scope, receive, send)
+            await self._plain.handle_request(_accepting(scope), receive, send)
 
     async def _caller(self, scope: Scope, headers: dict[str, str], send: Send) -> Caller | None:
         """Who asks; None after an answer."""
@@ -210,9 +215,9 @@ class Endpoint:
         return challenge(self._settings)
 
     async def _open_session(
-        self, frame: dict[str, Any], scope: Scope, receive: Receive, send: Send
+        self, caller: Caller, frame: dict[str, Any], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        owner = self._seal.owner_of(bearer_of(scope["state"]["headers"]))
+        owner = self._owner(caller, scope["state"]["headers"])
         session_id = self._sessions.new_id(frame.get("params"), owner)
         await self._sessions.open(session_id, scope, receive, send)
 
@@ -221,6 +226,8 @@ class Endpoint:
         channel = HttpChannel(self.answering, is_lasting=True)
         known = self._known.setdefault(session_id, _Known(caller, channel))
         known.caller.cap = caller.cap
+        if caller.subject is not None:
+            known.caller.identity = caller.identity  # the provider's last word
         return Session(known.channel, known.caller)
 
     def _forget_unless_open(self, session_id: str) -> None:
@@ -231,6 +238,13 @@ class Endpoint:
         known = self._known.pop(session_id, None)
         if known is not None:
             self._forget(known.channel)
+
+
+def _accepting(scope: Scope) -> Scope:
+    """Who does not say what it accepts, accepts everything; the SDK wants it to be said."""
+    if "accept" in scope["state"]["headers"]:
+        return scope
+    return {**scope, "headers": [*scope["headers"], (b"accept", b"*/*")]}
 
 
 async def _acknowledge(send: Send) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import psutil
 from anyio import to_thread
@@ -19,13 +20,26 @@ from aiagent_coordinator.server.http.link import Link
 from aiagent_coordinator.server.http.settings import HttpSettings
 from aiagent_coordinator.telemetry import log_event
 
+if TYPE_CHECKING:
+    from aiagent_coordinator.server.http.tokens import Provider
+
 logger = logging.getLogger(__name__)
+
+#: A signed token has three parts; none of ours has a dot.
+_DOTS = 2
 
 
 class Bearers:
     """Decides who makes a request."""
 
-    def __init__(self, auth: Authenticator, live: LiveRuns, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        auth: Authenticator,
+        live: LiveRuns,
+        settings: HttpSettings,
+        provider: Provider | None = None,
+    ) -> None:
+        self._provider = provider
         self._auth = auth
         self._live = live
         given = {
@@ -52,7 +66,10 @@ class Bearers:
         if token is None:
             return caller
         try:
-            await self._auth.bear(caller, token, self._tokens, is_remote=is_remote)
+            if self._provider is not None and token.count(".") == _DOTS:
+                self._auth.believe(caller, *await self._provider.identity(token))
+            else:
+                await self._auth.bear(caller, token, self._tokens, is_remote=is_remote)
         except (UnauthorizedError, ForbiddenError) as error:
             log_event(
                 logger,

@@ -41,6 +41,25 @@ class OwnFile:
 
 
 @dataclass(frozen=True)
+class JwtTerms:
+    """Which tokens of the user's own provider count, and as whom."""
+
+    issuer: str
+    audience: str
+    #: Where the provider's public keys are: one of the two.
+    jwks_file: Path | None = None
+    jwks_url: str | None = None
+    role_claim: str = "role"
+    #: What stands there for each role.
+    person: str = "person"
+    coordinator: str = "coordinator"
+    #: How far its clock and ours may be apart.
+    skew_seconds: float = 60.0
+    #: A key that is not known makes us look for it at most so often.
+    refresh_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
 class HttpSettings:
     """Where HTTP is served and to whom. The tokens are secrets and never shown."""
 
@@ -58,6 +77,8 @@ class HttpSettings:
     #: What the tokens are for, as an own provider of tokens calls it, and where it is.
     resource: str | None = None
     authorization_servers: tuple[str, ...] = ()
+    #: None: only tokens of ours count.
+    jwt: JwtTerms | None = None
     own: OwnFile = field(default_factory=OwnFile)
     limits: HttpLimits = field(default_factory=HttpLimits)
 
