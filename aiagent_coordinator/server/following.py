@@ -8,7 +8,7 @@ from pathlib import Path
 from aiagent_coordinator.errors import ConfigError, NotFoundError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.tools_report import criteria_of
-from aiagent_coordinator.store import projects, questions, steps, subtasks, waking
+from aiagent_coordinator.store import projects, questions, reviews, steps, subtasks, waking
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.tasks import NewTask
@@ -100,6 +100,9 @@ def state_of(unit: Unit, run: Run, parts: Sequence[Task]) -> State:
         is_waiting=run.reported_result == "waiting",
         has_workers=run.duty is Duty.MANAGER
         and any(one.enabled for one in subtasks.subordinates(unit, run.agent_id, run.project_id)),
+        has_verdict=task is not None
+        and run.duty is Duty.REVIEWER
+        and reviews.is_decided(unit, task),
         entered=subtasks.entered_by(task) if task else {},
     )
 

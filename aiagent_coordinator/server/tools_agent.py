@@ -20,6 +20,7 @@ from aiagent_coordinator.server.tools import (
     tool,
 )
 from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
@@ -96,7 +97,7 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
             return {"success": True, "has_task": False, "instruction": _NEXT}
         task = task_store.get_task(unit, run.task_id)
         following.read_task(unit, run, context.board.workflows)
-        facts = {
+        facts: Json = {
             "task_id": task.id,
             "title": task.title,
             "description": task.description,
@@ -111,9 +112,32 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
                 if one.answer is not None
             ],
         }
+        if task.feedback:
+            facts["feedback"] = list(task.feedback)
+        if task.reviews_id is not None:
+            facts["review"] = _reviewed(unit, task.reviews_id)
         return {"success": True, "has_task": True, "task": facts, "instruction": _NEXT}
 
     return await context.board.as_agent(context, work)
+
+
+def _reviewed(unit: Unit, task_id: str) -> Json:
+    """What a reviewer judges: the task, its report, and between which commits its changes lie."""
+    task = task_store.get_task(unit, task_id)
+    run = run_store.latest_run_of(unit, task_id)
+    return {
+        "task_id": task.id,
+        "title": task.title,
+        "description": task.description,
+        "acceptance": list(task.acceptance),
+        "summary": task.result.get("summary"),
+        "verification": task.result.get("verification"),
+        "branch": task.result.get("branch"),
+        "base_commit": run.base_commit if run else None,
+        "commit": task.result.get("commit"),
+        "rounds": task.review_rounds,
+        "feedback": list(task.feedback),
+    }
 
 
 async def report_progress(context: Context, arguments: ReportProgress) -> Json:
