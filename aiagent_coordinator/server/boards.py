@@ -33,6 +33,7 @@ from aiagent_coordinator.server import (
     tools_person,
     tools_report,
     tools_review,
+    tools_self,
     tools_steps,
     tools_usage,
 )
@@ -75,6 +76,7 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_report.TOOLS,
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
+    **tools_self.TOOLS,
     **tools_next.TOOLS,
     **tools_manager.TOOLS,
     **tools_review.TOOLS,

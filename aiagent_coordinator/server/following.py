@@ -8,7 +8,15 @@ from pathlib import Path
 from aiagent_coordinator.errors import ConfigError, NotFoundError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.tools_report import criteria_of
-from aiagent_coordinator.store import projects, questions, reviews, steps, subtasks, waking
+from aiagent_coordinator.store import (
+    managing,
+    projects,
+    questions,
+    reviews,
+    steps,
+    subtasks,
+    waking,
+)
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.tasks import NewTask
@@ -103,7 +111,7 @@ def state_of(unit: Unit, run: Run, parts: Sequence[Task]) -> State:
         has_verdict=task is not None
         and run.duty is Duty.REVIEWER
         and reviews.is_decided(unit, task),
-        entered=subtasks.entered_by(task) if task else {},
+        entered=managing.entered_by(task) if task else {},
     )
 
 
@@ -121,7 +129,7 @@ def enter(unit: Unit, run: Run, stage: str | None, counted: str | None) -> None:
     if stage is not None and stage != run.stage:
         run_store.set_stage(unit, run.id, stage)
     if counted is not None and run.task_id is not None:
-        subtasks.note_entered(unit, task_store.lock_task(unit, run.task_id), counted)
+        managing.note_entered(unit, task_store.lock_task(unit, run.task_id), counted)
 
 
 def ranked(parts: Sequence[Task]) -> list[Task]:
