@@ -165,6 +165,12 @@ task = Table(
     ),
     Index("ix_task_parent_id", "parent_id"),
     Index("ix_task_created_at", "created_at", "id"),
+    _index_some(
+        "ix_task_awaiting",
+        "agent_id",
+        "project_id",
+        where="wait_reason = 'subtasks'",
+    ),
     _index_some("ix_task_reviews_id", "reviews_id", where="reviews_id IS NOT NULL"),
 )
 

@@ -37,12 +37,15 @@ def upgrade() -> None:
     op.add_column(
         "task", sa.Column("review_rounds", sa.Integer(), nullable=False, server_default="0")
     )
-    condition = sa.text("reviews_id IS NOT NULL")
-    op.create_index(
-        "ix_task_reviews_id",
-        "task",
-        ["reviews_id"],
-        unique=False,
-        sqlite_where=condition,
-        postgresql_where=condition,
-    )
+    for name, columns, where in (
+        ("ix_task_awaiting", ["agent_id", "project_id"], "wait_reason = 'subtasks'"),
+        ("ix_task_reviews_id", ["reviews_id"], "reviews_id IS NOT NULL"),
+    ):
+        op.create_index(
+            name,
+            "task",
+            columns,
+            unique=False,
+            sqlite_where=sa.text(where),
+            postgresql_where=sa.text(where),
+        )
