@@ -51,6 +51,14 @@ _ENGLISH: dict[str, str] = {
     "terminal obeys only colours pass.",
     "help.gc": "Remove the folders of runs that are over, by age and size (`retention` in the settings). "
     "Never one that lives or is not reported yet, and no worktree.",
+    "help.task.approve": "Let a task begin that needs approval, or let a result count that waits for review.",
+    "help.task.reject": "Refuse a task that needs approval, or send back a result that waits for review.",
+    "help.option.needs_approval": "It begins only after `task approve`.",
+    "help.option.review_by": "Whose word its result needs before it counts: `person`, or an agent's id.",
+    "help.option.why": "Why; kept with the task, and told to its agent.",
+    "task.approved": "{id} is approved, and {status} now",
+    "task.rejected": "{id} is rejected, and {status} now",
+    "status.approvals": "waiting for `task approve`: {start} to begin, {finish} results",
     "help.workflow": "Workflows: what agents are told, step by step.",
     "help.workflow.list": "List the workflows of the user and those that ship, and with --project those of "
     "a project; a file that cannot be used says why.",

@@ -355,6 +355,21 @@ def call(agent: Agent, *, tool: str, arguments: Json | None = None, fails: bool 
     print(f"{tool}: {json.dumps(answer)}", flush=True)
 
 
+def judge(agent: Agent, *, path: str, holds: str) -> None:
+    """Judge a result: accept it when a file of its commit holds a text, else send it back."""
+    commit = _object(agent.task.get("review")).get("commit")
+    shown = subprocess.run(
+        ("git", "show", f"{commit}:{path}"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+    is_right = shown.returncode == 0 and holds in shown.stdout.decode("utf-8", "replace")
+    verdict = ("accept", "As wanted.") if is_right else ("changes", f"{path} lacks {holds!r}")
+    agent.call("review_task", verdict=verdict[0], comment=verdict[1])
+
+
 def nothing(_agent: Agent) -> None:
     """What takes effect before the first step."""
 
@@ -370,6 +385,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "sleep": sleep,
     "delegate": delegate,
     "call": call,
+    "judge": judge,
     "progress": progress,
     "chatter": chatter,
     "ask": ask,
@@ -475,11 +491,11 @@ def follow(agent: Agent, prompt: str) -> None:
                 return
             case _ if manage(agent, answer):
                 pass
-            case "work" | "report_completion" | "create_subtasks":
+            case "work" | "report_completion" | "create_subtasks" | "review":
                 if not is_worked and not (action == "report_completion" and "progress" in answer):
                     perform(agent, script_of(prompt, attempt_of(agent.task, prompt)))
                     is_worked = True
-                if action != "create_subtasks":
+                if action not in {"create_subtasks", "review"}:
                     agent.report("success", "Rehearsed.")
             case "wait":
                 time.sleep(min(float(answer.get("wait_seconds", 1)), CHILD_END_SECONDS))

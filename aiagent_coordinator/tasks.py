@@ -376,3 +376,13 @@ class Task:
     #: The batch it was made in, and what it was called there.
     batch_key: str | None = None
     local_id: str | None = None
+    #: Whether it may begin: pending, approved, rejected; None: nobody was asked.
+    approval: str | None = None
+    #: Whose word its result needs: `person`, or an agent's id; None: nobody's.
+    review_by: str | None = None
+    #: How often its result was sent back.
+    review_rounds: int = 0
+    #: What was said of it: `verdict`, `by`, `at`, `reason`, oldest first.
+    feedback: tuple[dict[str, Any], ...] = ()
+    #: The task whose result this one judges.
+    reviews_id: str | None = None

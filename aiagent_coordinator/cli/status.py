@@ -41,6 +41,9 @@ def status(as_json: bool) -> None:
     for section in ("circuit", "wait"):
         for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
             output.result(text(f"status.{section}", **one))
+    waiting: dict[str, int] = answer.get("approvals") or {}
+    if any(waiting.values()):
+        output.result(text("status.approvals", **waiting))
     if answer.get("questions"):
         output.result(text("status.questions", counts=answer["questions"]))
 

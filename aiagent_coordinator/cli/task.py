@@ -34,6 +34,8 @@ def task() -> None:
 @click.option("--max-attempts", type=int, metavar="N", help=text("help.option.max_attempts"))
 @click.option("--check", "checks", multiple=True, metavar="ARGV", help=text("help.option.check"))
 @click.option("--branch", metavar="NAME", help=text("help.option.branch"))
+@click.option("--needs-approval", is_flag=True, help=text("help.option.needs_approval"))
+@click.option("--review-by", metavar="WHO", help=text("help.option.review_by"))
 @click.option("--workflow", metavar="NAME", help=text("help.option.workflow"))
 @options.as_json
 @options.common
@@ -48,6 +50,8 @@ def add(
     max_attempts: int | None,
     checks: tuple[str, ...],
     branch: str | None,
+    needs_approval: bool,
+    review_by: str | None,
     workflow: str | None,
     as_json: bool,
 ) -> None:
@@ -63,6 +67,8 @@ def add(
         "checks": [{"argv": argv_of(check)} for check in checks] or None,
         "branch": branch,
         "workflow": workflow,
+        "needs_approval": needs_approval or None,
+        "review_by": review_by,
     }
     made = call(options.current(), "create_task", **arguments)["task"]
     if as_json:
@@ -171,6 +177,34 @@ def answer(ident: str, answer: str, as_json: bool) -> None:
     else:
         now: dict[str, Any] = done["task"]
         output.result(text("task.answered", id=now["id"], status=standing(now)))
+
+
+@task.command(help=text("help.task.approve"))
+@click.argument("task_id", metavar="ID")
+@click.option("--reason", metavar="TEXT", help=text("help.option.why"))
+@options.as_json
+@options.common
+def approve(task_id: str, reason: str | None, as_json: bool) -> None:
+    """Let a task begin, or its result count."""
+    changed = call(options.current(), "approve_task", task_id=task_id, reason=reason)["task"]
+    if as_json:
+        output.json_result(changed)
+    else:
+        output.result(text("task.approved", id=changed["id"], status=standing(changed)))
+
+
+@task.command(help=text("help.task.reject"))
+@click.argument("task_id", metavar="ID")
+@click.option("--reason", required=True, metavar="TEXT", help=text("help.option.why"))
+@options.as_json
+@options.common
+def reject(task_id: str, reason: str, as_json: bool) -> None:
+    """Refuse a task, or send its result back."""
+    changed = call(options.current(), "reject_task", task_id=task_id, reason=reason)["task"]
+    if as_json:
+        output.json_result(changed)
+    else:
+        output.result(text("task.rejected", id=changed["id"], status=standing(changed)))
 
 
 @task.command(help=text("help.task.depend"))

@@ -32,6 +32,8 @@ from aiagent_coordinator.server import (
     tools_notice,
     tools_person,
     tools_report,
+    tools_review,
+    tools_self,
     tools_steps,
     tools_usage,
 )
@@ -74,8 +76,10 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_report.TOOLS,
     **tools_ask.TOOLS,
     **tools_steps.TOOLS,
+    **tools_self.TOOLS,
     **tools_next.TOOLS,
     **tools_manager.TOOLS,
+    **tools_review.TOOLS,
     **tools_look.TOOLS,
     **tools_execution.TOOLS,
     **tools_notice.TOOLS,
@@ -88,6 +92,7 @@ TOOLS: dict[str, Tool] = {
     **tools_person.TOOLS,
     **tools_board.TOOLS,
     **tools_usage.TOOLS,
+    **tools_review.PERSON_TOOLS,
 }
 
 

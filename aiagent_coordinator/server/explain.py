@@ -134,10 +134,11 @@ def _waiting(unit: Unit, task: Task) -> Json:
     words = {
         WaitReason.BLOCKED: "its agent reported that it is blocked",
         WaitReason.AUTH: "a credential is missing or expired",
-        WaitReason.REVIEW: "its result waits for a review",
     }
     if task.wait_reason is WaitReason.SUBTASKS:
         return waiting.for_subtasks(unit, task)
+    if task.wait_reason is WaitReason.REVIEW:
+        return waiting.for_review(unit, task)
     waits = task.wait_reason or WaitReason.BLOCKED
     summary = task.result.get("summary")
     return _reason(waits.value, words[waits] + (f": {summary}" if summary else ""))
@@ -145,7 +146,9 @@ def _waiting(unit: Unit, task: Task) -> Json:
 
 def _own(unit: Unit, task: Task) -> Iterator[Json]:
     """What the task itself says."""
-    if task.status is TaskStatus.BACKLOG and task.parent_id is not None:
+    if task.status is TaskStatus.BACKLOG and task.approval == "pending":
+        yield _reason("approval", "somebody must let it begin", f"task approve {task.id}")
+    elif task.status is TaskStatus.BACKLOG and task.parent_id is not None:
         text = f"its manager has given it to nobody; it is a part of {task.parent_id}"
         yield _reason("unassigned", text, f"explain {task.parent_id}")
     elif task.status is TaskStatus.BACKLOG:

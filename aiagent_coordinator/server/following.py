@@ -8,7 +8,15 @@ from pathlib import Path
 from aiagent_coordinator.errors import ConfigError, NotFoundError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.tools_report import criteria_of
-from aiagent_coordinator.store import projects, questions, steps, subtasks, waking
+from aiagent_coordinator.store import (
+    managing,
+    projects,
+    questions,
+    reviews,
+    steps,
+    subtasks,
+    waking,
+)
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.tasks import NewTask
@@ -100,7 +108,10 @@ def state_of(unit: Unit, run: Run, parts: Sequence[Task]) -> State:
         is_waiting=run.reported_result == "waiting",
         has_workers=run.duty is Duty.MANAGER
         and any(one.enabled for one in subtasks.subordinates(unit, run.agent_id, run.project_id)),
-        entered=subtasks.entered_by(task) if task else {},
+        has_verdict=task is not None
+        and run.duty is Duty.REVIEWER
+        and reviews.is_decided(unit, task),
+        entered=managing.entered_by(task) if task else {},
     )
 
 
@@ -118,7 +129,7 @@ def enter(unit: Unit, run: Run, stage: str | None, counted: str | None) -> None:
     if stage is not None and stage != run.stage:
         run_store.set_stage(unit, run.id, stage)
     if counted is not None and run.task_id is not None:
-        subtasks.note_entered(unit, task_store.lock_task(unit, run.task_id), counted)
+        managing.note_entered(unit, task_store.lock_task(unit, run.task_id), counted)
 
 
 def ranked(parts: Sequence[Task]) -> list[Task]:

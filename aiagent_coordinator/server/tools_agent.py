@@ -20,10 +20,11 @@ from aiagent_coordinator.server.tools import (
     tool,
 )
 from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import Duty, TaskStatus
 
 _NEXT = "Call get_next_action."
 
@@ -36,6 +37,23 @@ GUIDE = (
     "and exit. Work only in the current folder and on its branch; do not push. Parts of your task can "
     "be sub-tasks: create_tasks_batch, then update_task_status as you go; you work them off yourself."
 )
+#: What is another for those who do no work themselves.
+GUIDES = {
+    Duty.MANAGER: (
+        "1. authenticate, once. 2. get_next_action, and do only what its instruction says; call it again "
+        "after each step, until it says wait or exit. 3. Others do your task: create_tasks_batch cuts it, "
+        "assign_task gives its parts to those who work for you, select_action says how you go on; with "
+        "wait you leave, and are started again when you are needed. 4. get_my_task_progress shows what "
+        "came of each part: its summary, branch and commit. 5. ask_human when only a person can decide. "
+        "6. report_completed with success, failed or blocked, and a summary. 7. logout, and exit."
+    ),
+    Duty.REVIEWER: (
+        "1. authenticate, once. 2. get_next_action, and do only what its instruction says; call it again "
+        "after each step, until it says exit. 3. get_my_task says whose result you judge and how to see "
+        "it. Change nothing. 4. review_task gives your verdict, once, with a comment. 5. report_completed "
+        "with success. 6. logout, and exit."
+    ),
+}
 
 
 class Authenticate(AgentArguments):
@@ -96,7 +114,7 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
             return {"success": True, "has_task": False, "instruction": _NEXT}
         task = task_store.get_task(unit, run.task_id)
         following.read_task(unit, run, context.board.workflows)
-        facts = {
+        facts: Json = {
             "task_id": task.id,
             "title": task.title,
             "description": task.description,
@@ -111,9 +129,32 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
                 if one.answer is not None
             ],
         }
+        if task.feedback:
+            facts["feedback"] = list(task.feedback)
+        if task.reviews_id is not None:
+            facts["review"] = _reviewed(unit, task.reviews_id)
         return {"success": True, "has_task": True, "task": facts, "instruction": _NEXT}
 
     return await context.board.as_agent(context, work)
+
+
+def _reviewed(unit: Unit, task_id: str) -> Json:
+    """What a reviewer judges: the task, its report, and between which commits its changes lie."""
+    task = task_store.get_task(unit, task_id)
+    run = run_store.latest_run_of(unit, task_id)
+    return {
+        "task_id": task.id,
+        "title": task.title,
+        "description": task.description,
+        "acceptance": list(task.acceptance),
+        "summary": task.result.get("summary"),
+        "verification": task.result.get("verification"),
+        "branch": task.result.get("branch"),
+        "base_commit": run.base_commit if run else None,
+        "commit": task.result.get("commit"),
+        "rounds": task.review_rounds,
+        "feedback": list(task.feedback),
+    }
 
 
 async def report_progress(context: Context, arguments: ReportProgress) -> Json:
@@ -150,7 +191,8 @@ async def get_session_guide(context: Context, arguments: AgentArguments) -> Json
         task = None if run.task_id is None else task_store.get_task(unit, run.task_id)
         return {
             "success": True,
-            "guide": GUIDE,
+            "guide": GUIDES.get(run.duty, GUIDE),
+            "hierarchy_type": run.duty.value,
             "agent_id": run.agent_id,
             "project_id": run.project_id,
             "task_id": run.task_id,

@@ -14,7 +14,7 @@ from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.statuses import outward
 from aiagent_coordinator.server.tools import AgentArguments, Arguments, Context, table, tool
 from aiagent_coordinator.server.tools_next import choose
-from aiagent_coordinator.store import projects, subtasks
+from aiagent_coordinator.store import managing, projects, subtasks
 from aiagent_coordinator.store.unit import Unit
 
 _NEXT = "Call get_next_action."
@@ -92,7 +92,7 @@ async def assign_task(context: Context, arguments: AssignTask) -> Json:
 
     def work(unit: Unit, run: Run) -> Json:
         parent = delegation.own_task(unit, run)
-        after, before = subtasks.assign(unit, parent, arguments.task_id, arguments.assignee_id)
+        after, before = managing.assign(unit, parent, arguments.task_id, arguments.assignee_id)
         agent = None if after.agent_id is None else projects.get_agent(unit, after.agent_id)
         return {
             "success": True,

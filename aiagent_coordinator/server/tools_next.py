@@ -13,8 +13,8 @@ from aiagent_coordinator.server import delegation, following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import ANY_PURPOSE, AgentArguments, Context, table, tool
+from aiagent_coordinator.store import managing
 from aiagent_coordinator.store import runs as run_store
-from aiagent_coordinator.store import subtasks
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TERMINAL, Duty, Task, TaskStatus
 from aiagent_coordinator.workflows import engine
@@ -75,7 +75,7 @@ def choose(unit: Unit, run: Run, workflow: Workflow, state: State, choice: str) 
     stage = engine.after_choice(workflow, state, choice)
     following.enter(unit, run, stage, engine.limited(workflow, stage))
     if choice == WAIT and run.duty is Duty.MANAGER:
-        subtasks.wait(unit, delegation.own_task(unit, run), run)
+        managing.wait(unit, delegation.own_task(unit, run), run)
 
 
 def _parts(step: Step, parts: Sequence[Task]) -> Json:

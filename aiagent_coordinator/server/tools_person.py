@@ -17,7 +17,7 @@ from aiagent_coordinator.server import following, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
-from aiagent_coordinator.store import dependencies, projects, questions
+from aiagent_coordinator.store import dependencies, projects, questions, reviews
 from aiagent_coordinator.store import events as event_store
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
@@ -56,6 +56,10 @@ class CreateTask(Arguments):
     branch: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     depends_on: Annotated[list[str], Field(max_length=MAX_PARTS, default_factory=list)]
     """Tasks that must succeed first: ids, or beginnings of them."""
+    needs_approval: bool = False
+    """It begins only once a person, or a manager above its agent, lets it."""
+    review_by: Annotated[str | None, Field(min_length=1, max_length=100)] = None
+    """Whose word its result needs before it counts: `person`, or an agent of the project."""
     workflow: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     """What its agent is told step by step; its agent's own when absent."""
 
@@ -147,6 +151,8 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
             max_attempts=attempts,
             depends_on=tuple(arguments.depends_on),
             workflow=arguments.workflow,
+            approval="pending" if arguments.needs_approval else None,
+            review_by=_reviewer(unit, arguments.review_by),
         )
         if new.workflow is not None:
             following.check(unit, context.board.workflows, new)
@@ -154,6 +160,10 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
         return {"task": rows.task_with(unit, made)}
 
     return await context.board.store.write(work)
+
+
+def _reviewer(unit: Unit, named: str | None) -> str | None:
+    return named if named in (None, reviews.PERSON) else meant_agent(unit, named)
 
 
 async def list_tasks(context: Context, arguments: ListTasks) -> Json:
@@ -285,6 +295,7 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
         return {
             "tasks": task_store.count_by_status(unit),
             "questions": questions.count_open(unit),
+            "approvals": reviews.pending(unit),
             "runs": dict(Counter(run.phase.value for run in live)),
             "live": [rows.run_line(run) for run in live],
         }

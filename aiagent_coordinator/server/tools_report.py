@@ -18,7 +18,7 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.store import questions, steps, waking
+from aiagent_coordinator.store import questions, reviews, steps, waking
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
@@ -59,7 +59,11 @@ async def report_completed(context: Context, arguments: ReportCompleted) -> Json
     def work(unit: Unit, run: Run) -> Json:
         is_first = run.reported_at is None
         if is_first:
-            lacking = _unfinished(unit, run, arguments) or _lacking(unit, run, arguments)
+            lacking = (
+                _unjudged(unit, run, arguments)
+                or _unfinished(unit, run, arguments)
+                or _lacking(unit, run, arguments)
+            )
             if lacking is not None:
                 return lacking
             if run.task_id is not None:
@@ -99,6 +103,21 @@ def _unfinished(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None
             f"These sub-tasks are still open:\n{listed}\nFinish or cancel them with "
             "update_task_status, then call report_completed again."
         ),
+    }
+
+
+def _unjudged(unit: Unit, run: Run, arguments: ReportCompleted) -> Json | None:
+    """What a reviewer hears that reports without a verdict; None when it has given one."""
+    if run.task_id is None or run.duty is not Duty.REVIEWER or arguments.result != "success":
+        return None
+    if reviews.is_decided(unit, task_store.get_task(unit, run.task_id)):
+        return None
+    return {
+        "success": True,
+        "accepted": False,
+        "already_reported": False,
+        "action": "review",
+        "instruction": "Your verdict is missing: call review_task, then call report_completed again.",
     }
 
 

@@ -5,12 +5,11 @@ Its sub-tasks are steps: it works them off itself, inside its run. Other tasks i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import TransitionError, ValidationError
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server import delegation
@@ -26,7 +25,7 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.store import projects, steps, subtasks, waking
+from aiagent_coordinator.store import managing, steps, subtasks, waking
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.steps import NewStep
 from aiagent_coordinator.store.subtasks import NewPart
@@ -34,7 +33,7 @@ from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Duty, Task
 
 _NEXT = "Call get_next_action."
-_PRIORITIES = {"urgent": 30, "high": 20, "medium": 10, "normal": 10, "low": 0}
+PRIORITIES = {"urgent": 30, "high": 20, "medium": 10, "normal": 10, "low": 0}
 #: Longest text of a step.
 MAX_TEXT_CHARS = 16_000
 MAX_BATCH = 50
@@ -62,7 +61,7 @@ class NewSubtask(Arguments):
             self.title,
             self.local_id,
             self.description,
-            _PRIORITIES[self.priority],
+            PRIORITIES[self.priority],
             tuple(self.dependencies),
             self.assignee_id,
         )
@@ -118,19 +117,6 @@ class UpdateStatus(Arguments):
     """Why, when it is blocked or cancelled."""
 
 
-class Model(AgentArguments):
-    """Arguments of `report_model`."""
-
-    provider: str = Field(max_length=200)
-    model_id: str = Field(max_length=200)
-
-
-class Help(AgentArguments):
-    """Arguments of `help`."""
-
-    tool_name: str | None = None
-
-
 async def create_task(context: Context, arguments: CreateSubtask) -> Json:
     """Make one sub-task of the agent's own task."""
 
@@ -144,7 +130,7 @@ async def create_task(context: Context, arguments: CreateSubtask) -> Json:
             arguments.title,
             "one",
             arguments.description,
-            _PRIORITIES[arguments.priority],
+            PRIORITIES[arguments.priority],
         )
         made = steps.add(unit, parent, [new], actor=context.identity.actor)["one"]
         if arguments.dependencies:
@@ -188,7 +174,7 @@ def _one_for_others(context: Context, unit: Unit, run: Run, arguments: CreateSub
     parent = delegation.own_task(unit, run, arguments.parent_task_id)
     for needed in arguments.dependencies:
         subtasks.child(unit, parent.id, needed)
-    priority = _PRIORITIES[arguments.priority]
+    priority = PRIORITIES[arguments.priority]
     new = NewPart(arguments.title, "one", arguments.description, priority)
     said = delegation.create(unit, run, [new], context.board.terms.subtasks, None)
     made = task_store.get_task(unit, said["local_id_to_real_id"]["one"])
@@ -267,7 +253,7 @@ def _moved(unit: Unit, run: Run, arguments: UpdateStatus, actor: str) -> tuple[T
     if run.duty is Duty.MANAGER:
         parent = delegation.own_task(unit, run)
         before = subtasks.child(unit, parent.id, arguments.task_id)
-        return before, subtasks.move(unit, parent, before.id, arguments.status, arguments.reason)
+        return before, managing.move(unit, parent, before.id, arguments.status, arguments.reason)
     parent = _own_task(unit, run, None)
     before = steps.get(unit, parent.id, arguments.task_id)
     after = steps.move(unit, before, arguments.status, actor=actor, reason=arguments.reason)
@@ -295,74 +281,6 @@ async def get_my_task_progress(context: Context, arguments: AgentArguments) -> J
         return {"success": True, "tasks": [{**_line(task), "subtasks": below}]}
 
     return await context.board.as_agent(context, work)
-
-
-async def get_my_profile(context: Context, arguments: AgentArguments) -> Json:
-    """Tell an agent who it is."""
-    del arguments
-
-    def work(unit: Unit, run: Run) -> Json:
-        agent = projects.get_agent(unit, run.agent_id)
-        return {
-            "success": True,
-            "id": agent.id,
-            "name": agent.name,
-            "role": agent.role,
-            "type": "ai",
-            "role_type": agent.hierarchy.value,
-            "hierarchy_type": agent.hierarchy.value,
-            "parent_agent_id": agent.parent_id,
-            "capabilities": [],
-            "status": "active" if agent.enabled else "inactive",
-            "ai_type": agent.provider,
-            "model": agent.model,
-            "started_at": iso(run.created_at),
-        }
-
-    return await context.board.as_agent(context, work)
-
-
-async def report_model(context: Context, arguments: Model) -> Json:
-    """Compare the model that an agent says it is with the one that it was started with."""
-
-    def work(unit: Unit, run: Run) -> Json:
-        agent = projects.get_agent(unit, run.agent_id)
-        is_same = arguments.provider == run.provider and (
-            agent.model is None or arguments.model_id.startswith(agent.model)
-        )
-        said = "as expected" if is_same else "another one than was asked for; it was noted"
-        return {
-            "success": True,
-            "verified": is_same,
-            "message": f"The model is {said}.",
-            "instruction": _NEXT,
-        }
-
-    return await context.board.as_agent(context, work)
-
-
-async def help(context: Context, arguments: Help) -> Json:  # noqa: A001 - the tool's name
-    """List what the caller may call, or one tool's arguments."""
-    identity = context.identity
-    offered = {name: one.info for name, one in context.board.tools_of(identity).items()}
-    about: Json = {
-        "caller_type": (identity.duty or Duty.WORKER).value,
-        "session_purpose": str(identity.purpose),
-        "agent_id": identity.agent_id,
-        "project_id": identity.project_id,
-    }
-    if arguments.tool_name is None:
-        listed = [{"name": one.name, "description": one.description} for one in offered.values()]
-        return {"success": True, "context": about, "tools": listed}
-    found = offered.get(arguments.tool_name)
-    if found is None:
-        return {"success": False, "context": about, "error": "there is no such tool for you"}
-    parameters: Mapping[str, Any] = found.input_schema
-    return {
-        "success": True,
-        "context": about,
-        "tool": {"name": found.name, "description": found.description, "parameters": parameters},
-    }
 
 
 def _own_task(unit: Unit, run: Run, named: str | None) -> Task:
@@ -428,8 +346,5 @@ TOOLS = table(
             names_tasks=True,
         ),
         _shared(AgentArguments, get_my_task_progress, "Read your task with its sub-tasks."),
-        _shared(AgentArguments, get_my_profile, "Read who you are."),
-        _shared(Model, report_model, "Say which model you are."),
-        _shared(Help, help, "List what you may call, or one tool's arguments."),
     )
 )

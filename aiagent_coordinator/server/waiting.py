@@ -1,11 +1,11 @@
-"""Why a manager's task still waits for its sub-tasks, and whether it ever will not."""
+"""Why a task still waits for others: for its sub-tasks, and whether it ever will not, or for a review."""
 
 from __future__ import annotations
 
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import dependencies, waking
+from aiagent_coordinator.store import dependencies, reviews, waking
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Task, TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus
 
 #: Sub-tasks named in a reason; more are counted.
 _NAMED = 5
@@ -37,3 +37,20 @@ def _why(unit: Unit, one: Task, above: Task) -> str:
     ]
     circle = ", which waits for it" if above.id in needs else ""
     return f"waits for {', '.join(needs)}{circle}"
+
+
+def for_review(unit: Unit, task: Task) -> Json:
+    """Who judges the result of a task, and what a person can do about it."""
+    summary = task.result.get("summary")
+    said = f": {summary}" if summary else ""
+    do = f"task approve {task.id}"
+    if task.review_by == reviews.PERSON:
+        again = f", sent back {task.review_rounds} times" if task.review_rounds else ""
+        return {"code": "review", "text": f"its result waits for a person{again}{said}", "do": do}
+    open_ = [one for one in reviews.reviews_of(unit, task.id) if one.status not in TERMINAL]
+    by = f" ({open_[-1].id}, {open_[-1].status.value})" if open_ else ""
+    return {
+        "code": "review",
+        "text": f"its result waits for agent {task.review_by}{by}{said}",
+        "do": do,
+    }

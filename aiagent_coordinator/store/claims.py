@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, select, update
 
+from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
 from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables
@@ -26,7 +27,15 @@ from aiagent_coordinator.store.rows import agent_of, project_of, run_of, task_of
 from aiagent_coordinator.store.runs import COUNTED
 from aiagent_coordinator.store.tasks import get_task, set_status
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus, WorkspaceKind
+from aiagent_coordinator.tasks import (
+    Agent,
+    Duty,
+    Project,
+    Task,
+    TaskKind,
+    TaskStatus,
+    WorkspaceKind,
+)
 
 _run = tables.run
 _task = tables.task
@@ -223,7 +232,7 @@ def _start(
         "lease_until": lease_until,
         "token_sha256": request.token_sha256,
         "created_at": unit.now,
-        "duty": agent.hierarchy,
+        "duty": Duty.REVIEWER if task.reviews_id else agent.hierarchy,
     }
     unit.conn.execute(_INSERT, row)
     unit.emit(
@@ -341,9 +350,27 @@ def _claimed_task(unit: Unit, task: Task, project: Project, resume: Resume | Non
         branch=task.branch,
         handoff=task.handoff,
         resume=resume,
-        answers=tuple(
-            ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
-            for one in questions.of_task(unit, task.id)
-            if one.answer is not None and one.answered_at is not None
-        ),
+        answers=(*_answers(unit, task), *_sent_back(task)),
     )
+
+
+def _answers(unit: Unit, task: Task) -> list[ClaimedAnswer]:
+    return [
+        ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
+        for one in questions.of_task(unit, task.id)
+        if one.answer is not None and one.answered_at is not None
+    ]
+
+
+def _sent_back(task: Task) -> list[ClaimedAnswer]:
+    """What reviewers wanted of earlier results, as answers to the question whether they are right."""
+    return [
+        ClaimedAnswer(
+            "Is the result of this task accepted as it is?",
+            f"No: {one['reason']}",
+            one["by"],
+            at,
+        )
+        for one in task.feedback
+        if one["verdict"] == "changes" and (at := parse_iso(one["at"])) is not None
+    ]

@@ -18,7 +18,7 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import questions, tables, waking
+from aiagent_coordinator.store import questions, reviews, tables, waking
 from aiagent_coordinator.store.runs import emit_run
 from aiagent_coordinator.store.transitions import go_on, set_status
 from aiagent_coordinator.store.unit import Unit
@@ -144,6 +144,8 @@ def _move_task(unit: Unit, run: Run, task: Task, ending: Ending, policy: RetryPo
     columns["not_before"] = unit.now + timedelta(seconds=wait) if rests else None
     if next_.status is TaskStatus.SUCCEEDED:
         columns["progress"] = 100
+        if task.review_by is not None:
+            return reviews.begin(unit, task, run, actor=ending.actor, **columns)
     return set_status(
         unit,
         task,

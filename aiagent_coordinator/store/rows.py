@@ -102,6 +102,11 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         awaited=row["awaited"],
         batch_key=row["batch_key"],
         local_id=row["local_id"],
+        approval=row["approval"],
+        review_by=row["review_by"],
+        review_rounds=row["review_rounds"],
+        feedback=tuple(row["feedback"] or ()),
+        reviews_id=row["reviews_id"],
     )
 
 

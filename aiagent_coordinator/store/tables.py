@@ -148,6 +148,11 @@ task = Table(
     Column("awaited", DOCUMENT),
     Column("batch_key", Text),
     Column("local_id", Text),
+    Column("approval", Text),
+    Column("review_by", Text),
+    Column("feedback", DOCUMENT),
+    Column("reviews_id", ID),
+    Column("review_rounds", Integer, nullable=False, server_default="0"),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
@@ -160,6 +165,13 @@ task = Table(
     ),
     Index("ix_task_parent_id", "parent_id"),
     Index("ix_task_created_at", "created_at", "id"),
+    _index_some(
+        "ix_task_awaiting",
+        "agent_id",
+        "project_id",
+        where="wait_reason = 'subtasks'",
+    ),
+    _index_some("ix_task_reviews_id", "reviews_id", where="reviews_id IS NOT NULL"),
 )
 
 run = Table(

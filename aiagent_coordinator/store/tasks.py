@@ -56,7 +56,7 @@ _LOCK = _ONE.with_for_update()
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 _NOTHING_LONG: dict[str, Any] = {
     "description": "", "handoff": None, "acceptance": (), "checks": (), "result": {},
-    "workflow_state": None, "awaited": None,
+    "workflow_state": None, "awaited": None, "feedback": (),
 }  # fmt: skip
 #: What lists leave out: a thousand of them would not fit into one answer.
 LONG_FIELDS = frozenset(_NOTHING_LONG)
@@ -87,6 +87,11 @@ class NewTask:
     #: The batch of its parent that it is made in, and what it is called there.
     batch_key: str | None = None
     local_id: str | None = None
+    #: `pending`: somebody must let it begin; it is made in the backlog.
+    approval: str | None = None
+    #: Whose word its result needs: `person`, or an agent of the project.
+    review_by: str | None = None
+    reviews_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,8 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         branches.check(unit, new.branch, new.project_id)
     named = [find_id(unit, _task, "tsk", text) for text in new.depends_on]
     needed = dependencies.lock_needed(unit, named) if named else []
-    reason, status = dependencies.reason_of(needed), new.status
+    reason = dependencies.reason_of(needed)
+    status = TaskStatus.BACKLOG if new.approval == "pending" else new.status
     if reason is not None and status is TaskStatus.QUEUED:
         status = TaskStatus.BLOCKED
     check_transition("T1", None, status, kind=new.kind)
@@ -136,11 +142,15 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         workflow=new.workflow,
         batch_key=new.batch_key,
         local_id=new.local_id,
+        approval=new.approval,
+        review_by=new.review_by,
+        reviews_id=new.reviews_id,
     )
     columns = {name: getattr(task, name) for name in _TASK_FIELDS}
     columns |= {
         "acceptance": list(task.acceptance),
         "checks": checks_document(task.checks),
+        "feedback": None,
         "fence": 0,
     }
     unit.conn.execute(insert(_task).values(columns))
@@ -240,14 +250,21 @@ def _check_place(unit: Unit, new: NewTask) -> None:
         raise ValidationError("a task needs at least one attempt", key="max_attempts")
     if new.parent_id is not None:
         get_task(unit, new.parent_id)
-    if new.agent_id is None:
-        return
-    projects.get_agent(unit, new.agent_id)
-    if not projects.is_assigned(unit, new.agent_id, new.project_id):
+    if new.review_by not in (None, "person", new.agent_id):
+        _check_agent(unit, str(new.review_by), new.project_id, "review_by")
+    elif new.review_by is not None and new.review_by == new.agent_id:
+        raise ValidationError("nobody reviews its own work", key="review_by")
+    if new.agent_id is not None:
+        _check_agent(unit, new.agent_id, new.project_id, "agent_id")
+
+
+def _check_agent(unit: Unit, agent_id: str, project_id: str, key: str) -> None:
+    projects.get_agent(unit, agent_id)
+    if not projects.is_assigned(unit, agent_id, project_id):
         raise ValidationError(
-            f"agent {new.agent_id} does not work in project {new.project_id}",
+            f"agent {agent_id} does not work in project {project_id}",
             hint="add it to the project's agents",
-            key="agent_id",
+            key=key,
         )
 
 

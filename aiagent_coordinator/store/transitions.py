@@ -41,6 +41,11 @@ _OPEN_STEPS = select(_task.c.id).where(
     _task.c.kind == TaskKind.STEP,
     _task.c.status.not_in(TERMINAL),
 )
+_TO_PERSON = (
+    update(_task)
+    .where(_task.c.id == bindparam("which"), _task.c.wait_reason == WaitReason.REVIEW)
+    .values(review_by="person")
+)
 _TASK_FIELDS = frozenset(field.name for field in fields(Task))
 
 
@@ -98,11 +103,19 @@ def set_status(
     now = replace(task, **{key: columns[key] for key in columns.keys() & _TASK_FIELDS})
     if target in TERMINAL and task.kind is not TaskKind.STEP:
         _end_steps(unit, now, actor=actor)
+    if target in TERMINAL and task.reviews_id is not None:
+        _hand_to_person(unit, now)
     if (target in TERMINAL) != (task.status in TERMINAL):
         for held, reason in dependencies.held_up_by(unit, now):
             settle(unit, held, reason, actor=actor)
     _wake_above(unit, now, actor=actor)
     return now
+
+
+def _hand_to_person(unit: Unit, review: Task) -> None:
+    """A review that ended without a verdict: whose result it judged waits for a person."""
+    if (review.workflow_state or {}).get("verdict") is None:
+        unit.conn.execute(_TO_PERSON, {"which": review.reviews_id})
 
 
 def _wake_above(unit: Unit, task: Task, *, actor: str) -> None:

@@ -45,6 +45,10 @@ AGENT_TOOLS = (
     "get_subordinate_profile",
     "assign_task",
     "select_action",
+    "request_task",
+    "approve_task_request",
+    "reject_task_request",
+    "review_task",
 )
 
 

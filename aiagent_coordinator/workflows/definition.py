@@ -28,6 +28,7 @@ class Action(StrEnum):
     DISPATCH = "dispatch_task"
     ADJUST = "adjust"
     WAIT = "wait"
+    REVIEW = "review"
     REPORT_COMPLETION = "report_completion"
     EXIT = "exit"
 
@@ -61,6 +62,8 @@ class State:
     is_waiting: bool = False
     #: Somebody works for it who can be given sub-tasks.
     has_workers: bool = False
+    #: The result that it is to judge has its verdict.
+    has_verdict: bool = False
     #: How often each stage that may be entered only so often was entered, in all runs of the attempt.
     entered: Mapping[str, int] = field(default_factory=dict[str, int])
 
@@ -100,6 +103,7 @@ FACTS: Final[Mapping[str, Callable[[State], bool]]] = {
     "waiting_subtask": lambda state: state.any("waiting"),
     "unassigned_subtask": lambda state: state.any("unassigned"),
     "can_wait": lambda state: state.any("running", "ready"),
+    "has_verdict": lambda state: state.has_verdict,
     "has_workers": lambda state: state.has_workers,
 }
 #: Of which sub-task a rule can speak: the first that is so.

@@ -151,7 +151,10 @@ def test_a_broken_workflow_ends_its_task_after_one_run_and_stops_no_other(
             *("--workflow", "mnie"),
             check=False,
         )
-        assert "there is no workflow 'mnie'; there are: manager, mine, worker" in unknown.stderr
+        assert (
+            "there is no workflow 'mnie'; there are: manager, mine, reviewer, worker"
+            in unknown.stderr
+        )
         broken = bad.read_text("utf-8")
         bad.write_text(SMALL, "utf-8")
         lost = home.add("Follows mine", script(HOLD), agent="stranger", workflow="mine")

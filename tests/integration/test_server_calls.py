@@ -25,7 +25,7 @@ from support.board import (
     tool_call,
 )
 
-AGENT = {
+WORKER = {
     "authenticate",
     "get_my_task",
     "get_next_action",
@@ -49,7 +49,22 @@ AGENT = {
     "report_execution_start",
     "report_execution_complete",
     "get_notifications",
+    "split_task",
+    "request_task",
 }
+#: Only with this duty.
+MANAGERS = {
+    "list_subordinates",
+    "get_subordinate_profile",
+    "assign_task",
+    "select_action",
+    "approve_task_request",
+    "reject_task_request",
+}
+REVIEWERS = {"review_task"}
+#: What a reviewer leaves alone.
+MAKERS = {"create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"}
+AGENTS = WORKER | MANAGERS | REVIEWERS
 COORDINATOR = {
     "health_check",
     "list_active_projects_with_agents",
@@ -97,10 +112,14 @@ PERSON = {
     "create_agent",
     "get_project",
     "get_agent",
+    "approve_task",
+    "reject_task",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),
-    "agent": AGENT,
+    "worker": WORKER,
+    "manager": WORKER | MANAGERS,
+    "reviewer": (WORKER - MAKERS) | REVIEWERS,
     "coordinator": COORDINATOR,
     "person": PERSON,
 }
@@ -109,8 +128,14 @@ REFUSED = {"UNAUTHORIZED", "FORBIDDEN"}
 
 async def _hello(board: Board, role: str) -> dict[str, object] | None:
     match role:
-        case "agent":
+        case "worker":
             return (await board.claim()).hello()
+        case "manager":
+            await board.promote()
+            return (await board.claim()).hello()
+        case "reviewer":
+            judged = await board.claim("Judged")
+            return (await board.claim("Judge it", reviews_id=judged.run.task_id)).hello()
         case "coordinator":
             return board.coordinator
         case "person":
@@ -124,15 +149,16 @@ async def test_every_tool_is_refused_to_every_role_that_the_table_does_not_name(
     short_dir: Path, role: str
 ) -> None:
     """Role by tool: what is not allowed is refused before its arguments are looked at."""
-    assert set(TOOLS) == AGENT | COORDINATOR | PERSON
+    assert set(TOOLS) == AGENTS | COORDINATOR | PERSON
     async with serving(short_dir) as board, connected(board, await _hello(board, role)) as client:
         allowed = {name for name in TOOLS if await client.code(name) not in REFUSED}
         listed = {tool["name"] for tool in (await client.request("tools/list"))["result"]["tools"]}
     # logging out makes a stranger, whatever is called after it
     order = list(TOOLS)
     before_logout = set(order[: order.index("logout") + 1])
-    assert allowed == (MAY[role] & before_logout if role == "agent" else MAY[role])
-    assert listed == (AGENT if role == "nobody" else MAY[role])
+    assert allowed == (MAY[role] & before_logout if MAY[role] <= AGENTS else MAY[role])
+    # agents of another make show their coordinator's token until they authenticate
+    assert listed == (MAY[role] | AGENTS if role in {"nobody", "coordinator"} else MAY[role])
 
 
 async def test_a_stranger_is_told_to_authenticate_and_how(short_dir: Path) -> None:

@@ -74,6 +74,9 @@ async def test_a_manager_is_led_from_its_task_to_its_report(short_dir: Path) -> 
             said = await client.tool("get_next_action")
             return said["action"], said["state"]
 
+        guide = await client.tool("get_session_guide")
+        assert guide["hierarchy_type"] == "manager"
+        assert "assign_task" in guide["guide"]
         assert await action() == ("create_subtasks", "needs_subtask_creation")
         ids = await made(client, {"id": "a"}, {"id": "b", "dependencies": ["a"]})
         assert await action() == ("assign", "needs_assignment")

@@ -23,7 +23,12 @@ from aiagent_coordinator.workflows.definition import (
 )
 from aiagent_coordinator.workflows.library import PROJECT_FOLDER, SHIPPED_FOLDER, Library, shipped
 from aiagent_coordinator.workflows.reading import load_workflow
-from aiagent_coordinator.workflows.roles import MANAGERS_ONLY, may_call
+from aiagent_coordinator.workflows.roles import (
+    MANAGERS_ONLY,
+    NOT_FOR_REVIEWERS,
+    REVIEWERS_ONLY,
+    may_call,
+)
 
 SHIPPED = sorted(file.stem for file in SHIPPED_FOLDER.glob("*.yaml"))
 #: Plan, build, test, and back to building at most three times.
@@ -148,7 +153,7 @@ def test_a_project_shadows_the_user_and_the_user_what_ships_and_a_bad_file_is_it
     listed = {one.name: one.origin for one in library.list(project)}
     assert listed["worker"] == "project"
     assert listed["manager"] == "built-in"
-    with pytest.raises(NotFoundError, match="there are: manager, worker"):
+    with pytest.raises(NotFoundError, match="there are: manager, reviewer, worker"):
         library.find("../worker", project)
 
 
@@ -163,8 +168,9 @@ def test_what_ships_is_right_and_named_after_its_file(name: str) -> None:
 
 def test_a_workers_tools_and_a_managers_are_those_of_the_table() -> None:
     for tool in AGENT_TOOLS:
-        assert may_call(Duty.MANAGER, tool)
-        assert may_call(Duty.WORKER, tool) is (tool not in MANAGERS_ONLY)
+        assert may_call(Duty.MANAGER, tool) is (tool not in REVIEWERS_ONLY)
+        assert may_call(Duty.WORKER, tool) is (tool not in MANAGERS_ONLY | REVIEWERS_ONLY)
+        assert may_call(Duty.REVIEWER, tool) is (tool not in MANAGERS_ONLY | NOT_FOR_REVIEWERS)
     assert not may_call(Duty.MANAGER, "claim_run")
 
 
@@ -181,6 +187,7 @@ class World:
     is_reported: bool = False
     is_waiting: bool = False
     made: int = 0
+    has_verdict: bool = False
 
     @property
     def state(self) -> State:
@@ -190,6 +197,7 @@ class World:
             subtasks=tuple(Subtask(one, "t", word) for one, word in self.parts.items()),
             is_waiting=self.is_waiting,
             has_workers=self.has_workers,
+            has_verdict=self.has_verdict,
             entered=self.entered,
         )
 
@@ -261,6 +269,8 @@ def obey(world: World, step: Step) -> None:  # noqa: C901, PLR0912 - a move for 
                 world.is_reported = True
         case Action.WAIT:
             world.others_work()
+        case Action.REVIEW:
+            world.has_verdict = True
         case _:
             assert step.action in {Action.WORK, Action.DISPATCH}
 

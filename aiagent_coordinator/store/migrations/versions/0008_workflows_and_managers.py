@@ -1,4 +1,4 @@
-"""Workflows of tasks and agents, who works for whom, and what managers wait for."""
+"""Workflows, who works for whom, what managers wait for, and whose word a task needs."""
 
 from __future__ import annotations
 
@@ -28,5 +28,24 @@ def upgrade() -> None:
         ("task", "awaited", DOCUMENT),
         ("task", "batch_key", sa.Text()),
         ("task", "local_id", sa.Text()),
+        ("task", "approval", sa.Text()),
+        ("task", "review_by", sa.Text()),
+        ("task", "feedback", DOCUMENT),
+        ("task", "reviews_id", ID),
     ):
         op.add_column(table, sa.Column(name, kind, nullable=True))
+    op.add_column(
+        "task", sa.Column("review_rounds", sa.Integer(), nullable=False, server_default="0")
+    )
+    for name, columns, where in (
+        ("ix_task_awaiting", ["agent_id", "project_id"], "wait_reason = 'subtasks'"),
+        ("ix_task_reviews_id", ["reviews_id"], "reviews_id IS NOT NULL"),
+    ):
+        op.create_index(
+            name,
+            "task",
+            columns,
+            unique=False,
+            sqlite_where=sa.text(where),
+            postgresql_where=sa.text(where),
+        )
