@@ -21,6 +21,7 @@ STORE_EVENTS: dict[str, str] = {
     "agent.changed": "A declared agent changed.",
     "task.created": "A task was put on the board.",
     "task.status": "A task changed status; data: transition, from, to, reason.",
+    "task.described": "What a task says was changed.",
     "task.dependencies": "What a task waits for changed; data: depends_on, reason.",
     "task.progress": "An agent reported progress; data: progress (0-100), message.",
     "question.asked": "An agent asked a person; data: question_id.",

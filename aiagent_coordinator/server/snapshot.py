@@ -8,7 +8,7 @@ import anyio
 
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, requests
+from aiagent_coordinator.store import actions, chat, requests
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.leases import LeaseTerms
 
@@ -21,7 +21,9 @@ _IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run
 def changes_actions(event: Event) -> bool:
     """Whether what should run may be another after this event."""
     kind = event.action.partition(".")[0]
-    return kind in {"project", "agent", "task", "run"} and event.action not in _IRRELEVANT
+    return (
+        kind in {"project", "agent", "task", "run", "message"} and event.action not in _IRRELEVANT
+    )
 
 
 class Snapshot:
@@ -38,6 +40,7 @@ class Snapshot:
         self._made_at = 0.0
         self._answer: Json = {}
         self._by_pair: dict[tuple[str, str], Json] = {}
+        self._chats: set[tuple[str, str]] = set()
         self._lock = anyio.Lock()
 
     def notice(self, events: Sequence[Event]) -> bool:
@@ -58,8 +61,8 @@ class Snapshot:
             async with self._lock:
                 if self._is_old(wanted):
                     change, now = self._changes, self._monotonic()
-                    answer = await self._store.read(
-                        lambda unit: actions.list_actions(unit, self._leases)
+                    answer, self._chats = await self._store.read(
+                        lambda unit: (actions.list_actions(unit, self._leases), chat.wanted(unit))
                     )
                     self._answer = requests.to_wire(answer)
                     self._by_pair = _by_pair(self._answer["actions"])
@@ -70,6 +73,11 @@ class Snapshot:
         """What should happen for one agent in one project; None: it does not work there."""
         await self.get()
         return self._by_pair.get((agent_id, project_id))
+
+    async def wants_chat(self, agent_id: str, project_id: str) -> bool:
+        """Whether somebody waits for an answer of an agent, and no session of its chat is there."""
+        await self.get()
+        return (agent_id, project_id) in self._chats
 
     def _is_old(self, wanted: int) -> bool:
         age = self._monotonic() - self._made_at

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from aiagent_coordinator.runs import Run
+from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server import following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
@@ -35,6 +35,14 @@ GUIDE = (
     "success, failed or blocked, a summary, and evidence for each acceptance criterion. 7. logout, "
     "and exit. Work only in the current folder and on its branch; do not push. Parts of your task can "
     "be sub-tasks: create_tasks_batch, then update_task_status as you go; you work them off yourself."
+)
+
+CHAT_GUIDE = (
+    "1. get_next_action, and do only what its instruction says; call it again after each step, until "
+    "it says logout or exit. 2. get_pending_messages gives what people wrote; answer with "
+    "send_message. 3. A person's message with @@タスク作成 lets you call request_task, with @@通知 "
+    "notify_task_session, with @@調整 update_task_from_chat, with @@開始 start_task_from_chat; name the "
+    "message by its id. 4. logout, and exit. Change no files."
 )
 
 
@@ -150,7 +158,8 @@ async def get_session_guide(context: Context, arguments: AgentArguments) -> Json
         task = None if run.task_id is None else task_store.get_task(unit, run.task_id)
         return {
             "success": True,
-            "guide": GUIDE,
+            "guide": GUIDE if run.purpose is Purpose.TASK else CHAT_GUIDE,
+            "session_purpose": run.purpose.value,
             "agent_id": run.agent_id,
             "project_id": run.project_id,
             "task_id": run.task_id,

@@ -34,7 +34,7 @@ from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Duty, Task
 
 _NEXT = "Call get_next_action."
-_PRIORITIES = {"urgent": 30, "high": 20, "medium": 10, "normal": 10, "low": 0}
+PRIORITIES = {"urgent": 30, "high": 20, "medium": 10, "normal": 10, "low": 0}
 #: Longest text of a step.
 MAX_TEXT_CHARS = 16_000
 MAX_BATCH = 50
@@ -62,7 +62,7 @@ class NewSubtask(Arguments):
             self.title,
             self.local_id,
             self.description,
-            _PRIORITIES[self.priority],
+            PRIORITIES[self.priority],
             tuple(self.dependencies),
             self.assignee_id,
         )
@@ -144,7 +144,7 @@ async def create_task(context: Context, arguments: CreateSubtask) -> Json:
             arguments.title,
             "one",
             arguments.description,
-            _PRIORITIES[arguments.priority],
+            PRIORITIES[arguments.priority],
         )
         made = steps.add(unit, parent, [new], actor=context.identity.actor)["one"]
         if arguments.dependencies:
@@ -188,7 +188,7 @@ def _one_for_others(context: Context, unit: Unit, run: Run, arguments: CreateSub
     parent = delegation.own_task(unit, run, arguments.parent_task_id)
     for needed in arguments.dependencies:
         subtasks.child(unit, parent.id, needed)
-    priority = _PRIORITIES[arguments.priority]
+    priority = PRIORITIES[arguments.priority]
     new = NewPart(arguments.title, "one", arguments.description, priority)
     said = delegation.create(unit, run, [new], context.board.terms.subtasks, None)
     made = task_store.get_task(unit, said["local_id_to_real_id"]["one"])

@@ -128,7 +128,7 @@ def _room(
     agent: Agent, project: Project, live: Iterable[Run], busy: Mapping[str, str]
 ) -> tuple[int, str]:
     """How many runs may start there, and what allows no more."""
-    counted = [run for run in live if run.phase in COUNTED]
+    counted = [run for run in live if run.phase in COUNTED and run.purpose is Purpose.TASK]
     free = agent.max_concurrent - sum(run.agent_id == agent.id for run in counted)
     reason = "agent_limit"
     if project.max_concurrent is not None:

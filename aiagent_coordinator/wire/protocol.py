@@ -45,6 +45,12 @@ AGENT_TOOLS = (
     "get_subordinate_profile",
     "assign_task",
     "select_action",
+    "get_pending_messages",
+    "send_message",
+    "request_task",
+    "notify_task_session",
+    "start_task_from_chat",
+    "update_task_from_chat",
 )
 
 

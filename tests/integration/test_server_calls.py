@@ -49,6 +49,35 @@ AGENT = {
     "report_execution_start",
     "report_execution_complete",
     "get_notifications",
+    "split_task",
+}
+#: What a session for a chat may call, and a task's may not; the other way round below.
+ONLY_CHAT = {
+    "get_pending_messages",
+    "send_message",
+    "request_task",
+    "notify_task_session",
+    "start_task_from_chat",
+    "update_task_from_chat",
+}
+ONLY_TASK = {
+    "report_progress",
+    "report_completed",
+    "ask_human",
+    "create_task",
+    "create_tasks_batch",
+    "split_task",
+    "update_task_status",
+    "report_execution_start",
+    "report_execution_complete",
+}
+CHAT = (AGENT - ONLY_TASK) | ONLY_CHAT
+#: What a manager at work on a task may call in addition.
+MANAGER = {
+    "list_subordinates",
+    "get_subordinate_profile",
+    "assign_task",
+    "select_action",
 }
 COORDINATOR = {
     "health_check",
@@ -97,10 +126,15 @@ PERSON = {
     "create_agent",
     "get_project",
     "get_agent",
+    "write_chat",
+    "read_chat",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),
     "agent": AGENT,
+    "chat": CHAT,
+    "manager": AGENT | MANAGER,
+    "manager's chat": CHAT,
     "coordinator": COORDINATOR,
     "person": PERSON,
 }
@@ -111,6 +145,14 @@ async def _hello(board: Board, role: str) -> dict[str, object] | None:
     match role:
         case "agent":
             return (await board.claim()).hello()
+        case "chat":
+            return (await board.claim_chat()).hello()
+        case "manager":
+            await board.promote()
+            return (await board.claim()).hello()
+        case "manager's chat":
+            await board.promote()
+            return (await board.claim_chat()).hello()
         case "coordinator":
             return board.coordinator
         case "person":
@@ -124,15 +166,18 @@ async def test_every_tool_is_refused_to_every_role_that_the_table_does_not_name(
     short_dir: Path, role: str
 ) -> None:
     """Role by tool: what is not allowed is refused before its arguments are looked at."""
-    assert set(TOOLS) == AGENT | COORDINATOR | PERSON
+    assert set(TOOLS) == AGENT | CHAT | MANAGER | COORDINATOR | PERSON
     async with serving(short_dir) as board, connected(board, await _hello(board, role)) as client:
         allowed = {name for name in TOOLS if await client.code(name) not in REFUSED}
         listed = {tool["name"] for tool in (await client.request("tools/list"))["result"]["tools"]}
     # logging out makes a stranger, whatever is called after it
     order = list(TOOLS)
     before_logout = set(order[: order.index("logout") + 1])
-    assert allowed == (MAY[role] & before_logout if role == "agent" else MAY[role])
-    assert listed == (AGENT if role == "nobody" else MAY[role])
+    is_agent = role not in {"nobody", "coordinator", "person"}
+    assert allowed == (MAY[role] & before_logout if is_agent else MAY[role])
+    # an agent of another make shows its coordinator's token until it authenticates
+    also = AGENT | MANAGER if role in {"nobody", "coordinator"} else set[str]()
+    assert listed == MAY[role] | also
 
 
 async def test_a_stranger_is_told_to_authenticate_and_how(short_dir: Path) -> None:
