@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, chat, requests
 from aiagent_coordinator.store.engine import Store
@@ -85,7 +86,9 @@ class Snapshot:
 
 
 def _by_pair(lines: list[Json]) -> dict[tuple[str, str], Json]:
-    """Index what should start or hold; stops are told of runs."""
+    """Index what should start or hold of tasks; stops are told of runs."""
     return {
-        (line["agent_id"], line["project_id"]): line for line in lines if line["action"] != "stop"
+        (line["agent_id"], line["project_id"]): line
+        for line in lines
+        if line["action"] != "stop" and line["purpose"] == Purpose.TASK
     }

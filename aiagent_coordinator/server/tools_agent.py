@@ -20,6 +20,7 @@ from aiagent_coordinator.server.tools import (
     tool,
 )
 from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
 from aiagent_coordinator.store.unit import Unit
@@ -180,6 +181,8 @@ async def logout(context: Context, arguments: AgentArguments) -> Json:
     def work(unit: Unit, run: Run) -> Json:
         if token is not None:
             sessions.end(unit, token)
+        if run.purpose is Purpose.CHAT and run.reported_at is None:
+            run_store.record_agent_report(unit, run, "success", None)
         unit.emit(
             "session.ended",
             actor=context.identity.actor,

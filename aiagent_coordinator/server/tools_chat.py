@@ -93,8 +93,10 @@ async def next_action(context: Context, timeout_seconds: int | None) -> Json:
         await anyio.sleep_forever()
 
     def work(unit: Unit, run: Run) -> Json:
-        del run
         step = next_step(look(unit))
+        if step.action == "logout" and run.reported_at is None:
+            # a chat that was told to end has ended well
+            run_store.record_agent_report(unit, run, "success", None)
         told: Json = {"action": step.action, "state": step.state, "instruction": step.instruction}
         if step.action == "wait_for_messages":
             told["wait_seconds"] = 0 if seconds else _ASK_AGAIN_SECONDS

@@ -110,7 +110,7 @@ async def _start(context: Context, arguments: Pair, purpose: Purpose) -> Json:
     said = {
         "action": "start",
         "reason": f"has_{purpose.value}_work",
-        "task_id": claim.task.id if claim.task else None,
+        "task_id": claim.task.id if claim.task and purpose is Purpose.TASK else None,
         "provider": claim.agent.provider,
         "model": claim.agent.model,
     }

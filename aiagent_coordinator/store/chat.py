@@ -30,9 +30,9 @@ MAX_DELIVERIES: Final = 3
 #: What one reading gives.
 MAX_PENDING: Final = 10
 MAX_CONTEXT: Final = 20
-#: Sessions of a chat that may fail one after the other without a new message.
+#: Sessions of a chat that may end one after the other without an answer or a new message.
 MAX_FAILURES: Final = 3
-#: After a failed session the next waits so long, times the number of failures.
+#: After such a session the next waits so long, times their number.
 REST_SECONDS: Final = 60.0
 
 
@@ -191,13 +191,14 @@ def wanted(unit: Unit) -> set[tuple[str, str]]:
 
 
 def _rests(unit: Unit, agent_id: str, project_id: str, since: datetime) -> bool:
-    """Whether sessions of a chat failed since a message came, so that the next is not due yet."""
+    """Whether sessions that began after a message left it without an answer: the next is not due yet."""
     query = select(func.count(), func.max(_run.c.ended_at)).where(
         _run.c.agent_id == agent_id,
         _run.c.project_id == project_id,
         _run.c.purpose == Purpose.CHAT,
-        _run.c.outcome.in_((RunOutcome.FAILED, RunOutcome.NOT_STARTED, RunOutcome.LOST)),
-        _run.c.ended_at >= since,
+        _run.c.phase == RunPhase.ENDED,
+        _run.c.outcome.not_in((RunOutcome.STOPPED, RunOutcome.CANCELLED)),
+        _run.c.created_at >= since,
     )
     failures, last = unit.conn.execute(query).one()
     if not failures:

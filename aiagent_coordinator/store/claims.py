@@ -332,15 +332,33 @@ def _answer(
     lease_until: datetime,
     resume: Resume | None,
 ) -> ClaimAnswer:
+    place = ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty)
+    if task is None:
+        # A chat works on nothing of the project: it gets an empty folder of its own.
+        place = ClaimedProject(project.id, "", WorkspaceKind.SCRATCH)
     return ClaimAnswer(
         claimed=True,
         fence=fence,
         lease_until=lease_until,
-        task=None if task is None else _claimed_task(unit, task, project, resume),
-        project=ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty),
+        task=_chat_of(agent) if task is None else _claimed_task(unit, task, project, resume),
+        project=place,
         agent=ClaimedAgent(
             agent.id, agent.provider, agent.approval, agent.model, agent.role or None
         ),
+    )
+
+
+def _chat_of(agent: Agent) -> ClaimedTask:
+    """What stands in a claim in place of a task: a name for folders and people, and nothing to check."""
+    return ClaimedTask(
+        id=f"chat-{agent.id}",
+        title=f"Chat with {agent.name}",
+        description="",
+        acceptance=(),
+        checks=(),
+        base_ref=None,
+        attempt=1,
+        max_attempts=1,
     )
 
 

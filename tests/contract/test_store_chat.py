@@ -11,12 +11,12 @@ from aiagent_coordinator.chats import Author, Message
 from aiagent_coordinator.clock import ManualClock
 from aiagent_coordinator.errors import NotFoundError, TransitionError, ValidationError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunOutcome
-from aiagent_coordinator.store import chat, legacy, orders, projects, runs, tasks
+from aiagent_coordinator.store import actions, chat, legacy, orders, projects, runs, tasks
 from aiagent_coordinator.store.engine import Store, open_store
 from aiagent_coordinator.store.requests import ClaimAnswer
 from aiagent_coordinator.store.tasks import NewTask
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project, TaskStatus
+from aiagent_coordinator.tasks import Agent, Project, TaskStatus, WorkspaceKind
 
 T = TypeVar("T")
 POLICY = RetryPolicy()
@@ -102,7 +102,7 @@ async def test_a_message_wants_a_session_until_one_has_answered(
 async def test_what_nobody_answered_is_read_by_three_sessions_at_most(
     store_url: str, clock: ManualClock
 ) -> None:
-    async with open_store(store_url, clock=clock) as store:
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
         await store.write(_declare)
         await say(store, "Hello?")
         for number in range(chat.MAX_DELIVERIES):
@@ -110,7 +110,9 @@ async def test_what_nobody_answered_is_read_by_three_sessions_at_most(
             run = await session(store)
             _, pending, _ = await with_run(store, chat.read, run)
             assert len(pending) == 1
-            await end(store, run)
+            assert await end(store, run) is RunOutcome.SUCCEEDED
+            assert not await wants(store), "it waits before it tries again"
+            clock.advance(chat.REST_SECONDS * (number + 1) + 1)
         assert not await wants(store)
         await say(store, "Still there?")
         assert await wants(store)
@@ -233,3 +235,41 @@ async def test_orders_reach_the_agents_own_tasks_of_its_project_and_keep_the_rul
         for refused in (begin, shelve, describe):
             with pytest.raises(TransitionError):
                 await with_run(store, refused, run)
+
+
+async def test_a_chat_is_a_line_of_its_own_among_the_actions_and_holds_no_folder(
+    store_url: str, clock: ManualClock
+) -> None:
+    async with open_store(store_url, clock=clock) as store:
+        await store.write(_declare)
+        shared = Project("demo", "demo", "/srv/demo", workspace=WorkspaceKind.DIRECTORY)
+        await store.write(lambda unit: projects.declare_project(unit, shared))
+
+        async def lines() -> list[tuple[str, str, str]]:
+            found = await store.read(actions.list_actions)
+            return [
+                (one.purpose.value, one.action, one.reason)
+                for one in found.actions
+                if one.agent_id == "writer"
+            ]
+
+        task_line = ("task", "hold", "no_task")
+        assert await lines() == [task_line]
+        await say(store, "Hello?")
+        assert await lines() == [task_line, ("chat", "start", "message")]
+        await store.write(
+            lambda unit: projects.set_project_status(unit, "demo", "paused", actor="person")
+        )
+        assert await lines() == [("task", "hold", "project_paused")]
+        await store.write(
+            lambda unit: projects.set_project_status(unit, "demo", "active", actor="person")
+        )
+        answer = await claim(store)
+        assert answer.project is not None
+        assert (answer.project.workspace, answer.project.path) == (WorkspaceKind.SCRATCH, "")
+        assert answer.task is not None
+        assert (answer.task.checks, answer.task.description) == ((), "")
+        assert await lines() == [task_line], "one is there"
+        await store.write(lambda unit: tasks.create_task(unit, NewTask("demo", "Do it"), "person"))
+        assert await lines() == [("task", "start", "task_due")]
+        assert (await claim(store, Purpose.TASK)).claimed
