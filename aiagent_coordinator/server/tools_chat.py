@@ -15,10 +15,10 @@ from aiagent_coordinator.server import rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import CHAT, AgentArguments, Arguments, Context, table, tool
+from aiagent_coordinator.server.tools_look import of_project
 from aiagent_coordinator.server.tools_person import Page, meant_agent, meant_project
 from aiagent_coordinator.store import chat, legacy
 from aiagent_coordinator.store import runs as run_store
-from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.questions import clean_text
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.workflows.chat import ChatState, next_step
@@ -152,8 +152,8 @@ async def send_message(context: Context, arguments: SendMessage) -> Json:
     def work(unit: Unit, run: Run) -> Json:
         said = clean_text(arguments.content, "content", 4 * MAX_CONTENT_CHARS)
         about = arguments.related_task_id
-        if about is not None and task_store.get_task(unit, about).project_id != run.project_id:
-            raise ValidationError(f"Task not found: {about[:100]}", key="related_task_id")
+        if about is not None:
+            of_project(unit, about, run)
         sent = chat.reply(unit, run, said, about)
         return {"success": True, "message_id": sent.id, "instruction": _NEXT}
 

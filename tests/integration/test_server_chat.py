@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import update
 
 from aiagent_coordinator.runs import Purpose
-from aiagent_coordinator.store import legacy, tables
+from aiagent_coordinator.store import legacy, projects, tables
+from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import Project, TaskStatus
 from support.board import Board, Claimed, Raw, connected, hosting, serving
 from support.pm import PAIR, authenticate, start, value, with_passkey
 
@@ -40,6 +41,16 @@ async def chat(board: Board) -> list[tuple[str, str]]:
 
 async def backlog(board: Board, title: str = "Dig") -> str:
     return (await board.add_task(title, status=TaskStatus.BACKLOG)).id
+
+
+async def elsewhere(board: Board) -> str:
+    """A task of another project."""
+
+    def work(unit: Unit) -> str:
+        projects.declare_project(unit, Project("moon", "Moon", "/nowhere"))
+        return task_store.create_task(unit, task_store.NewTask("moon", "Land"), "person").id
+
+    return await board.store.write(work)
 
 
 async def order(client: Raw, name: str, task_id: str, **more: Any) -> dict[str, Any]:
@@ -72,6 +83,9 @@ async def test_a_message_is_read_and_answered_and_the_session_waits_for_the_next
                 "VALIDATION"
             )
             assert await agent.code("send_message", content="x" * 4001) == "VALIDATION"
+            for far in ("tsk_x", await elsewhere(board)):
+                told = await agent.tool("send_message", content="x", related_task_id=far)
+                assert told["error"]["message"] == f"Task not found: {far}"
         assert await chat(board) == [("person", "How far are you?"), ("agent", "Half way.")]
 
 
