@@ -25,6 +25,7 @@ STORE_EVENTS: dict[str, str] = {
     "task.approved": "A task may begin, or its result counts; data: reason.",
     "task.rejected": "A task may not begin; data: reason.",
     "task.changes": "A result was sent back; data: reason.",
+    "task.described": "What a task says was changed.",
     "task.dependencies": "What a task waits for changed; data: depends_on, reason.",
     "task.progress": "An agent reported progress; data: progress (0-100), message.",
     "question.asked": "An agent asked a person; data: question_id.",

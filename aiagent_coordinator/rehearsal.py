@@ -39,6 +39,7 @@ COMMAND_SECONDS = 600.0
 CHILD_END_SECONDS = 5.0
 #: More answers than any real task needs: a server that never says `exit` is a fault.
 MAX_ACTIONS = 1000
+_ANSWER_CHARS = 4000
 EXIT_BAD_SCRIPT = 2
 EXIT_CALL_FAILED = 97
 
@@ -165,6 +166,12 @@ class Agent:
                 ]
             answer = self.call("report_completed", **said)
             self.is_reported = answer.get("accepted", True) is not False
+
+    def answer_people(self) -> None:
+        """Read what people wrote, and repeat it."""
+        asked: list[Json] = self.call("get_pending_messages")["pending_messages"]
+        said = " / ".join(str(one["content"]) for one in asked)
+        self.call("send_message", content=f"You wrote: {said}"[:_ANSWER_CHARS])
 
 
 def say(_agent: Agent, *, text: str) -> None:
@@ -473,6 +480,14 @@ def perform(agent: Agent, steps: tuple[Step, ...]) -> None:
         STEPS[step.name](agent, **step.arguments)
 
 
+def converse(agent: Agent, action: str) -> bool:
+    """Do what a session for a chat is told; False: that is no word of one."""
+    if action == "get_pending_messages":
+        agent.answer_people()
+    # where it is told to wait, the server has waited already
+    return action in {"get_pending_messages", "wait_for_messages"}
+
+
 def follow(agent: Agent, prompt: str) -> None:
     """Do what the coordinator says until it says `exit`.
 
@@ -489,7 +504,7 @@ def follow(agent: Agent, prompt: str) -> None:
             case "wait" if answer.get("state") == "waiting_for_workers":
                 agent.call("logout")
                 return
-            case _ if manage(agent, answer):
+            case _ if manage(agent, answer) or converse(agent, str(action)):
                 pass
             case "work" | "report_completion" | "create_subtasks" | "review":
                 if not is_worked and not (action == "report_completion" and "progress" in answer):

@@ -62,6 +62,7 @@ for name, module in (
     ("demo", "demo"),
     ("task", "task"),
     ("run", "run"),
+    ("chat", "chat"),
     ("status", "status"),
     ("stop", "stop"),
     ("project", "project"),

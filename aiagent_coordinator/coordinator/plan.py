@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.runs import Assignment, Purpose
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class _Places:
         return cls(
             limits,
             len(holding),
-            Counter(run.assignment.agent_id for run in holding),
-            Counter(run.assignment.project_id for run in holding),
+            Counter(run.assignment.agent_id for run in holding if not _is_chat(run.assignment)),
+            Counter(run.assignment.project_id for run in holding if not _is_chat(run.assignment)),
             Counter(run.provider for run in holding),
             slots,
         )
@@ -186,19 +186,24 @@ class _Places:
                 self.limits.per_provider.get(action.provider),
             ),
         )
+        if _is_chat(action.assignment):
+            # beside its agent's tasks, one at a time
+            counts = counts[2:]
         for kind, name, taken, limit in counts:
             if limit is not None and taken[name] >= limit:
                 return f"max_concurrent of {kind} {name} reached ({taken[name]}/{limit})"
         # A run that is finishing keeps its slot: its task is not free yet, the agent's next one is.
-        if len(self.slots.get(action.assignment, ())) >= (self._limit_of(action) or 1):
+        most = 1 if _is_chat(action.assignment) else self._limit_of(action) or 1
+        if len(self.slots.get(action.assignment, ())) >= most:
             return "the run before is finishing"
         return None
 
     def take(self, action: Action) -> int:
         """Take a place and the lowest free slot."""
         self.total += 1
-        self.agents[action.assignment.agent_id] += 1
-        self.projects[action.assignment.project_id] += 1
+        if not _is_chat(action.assignment):
+            self.agents[action.assignment.agent_id] += 1
+            self.projects[action.assignment.project_id] += 1
         self.providers[action.provider] += 1
         used = self.slots.setdefault(action.assignment, set())
         slot = next(number for number in range(len(used) + 1) if number not in used)
@@ -210,3 +215,7 @@ class _Places:
         ours = self.limits.per_agent.get(action.assignment.agent_id)
         said = [limit for limit in (ours, action.max_concurrent) if limit is not None]
         return min(said) if said else None
+
+
+def _is_chat(assignment: Assignment) -> bool:
+    return assignment.purpose is Purpose.CHAT

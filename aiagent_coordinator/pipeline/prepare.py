@@ -30,12 +30,14 @@ from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private
 from aiagent_coordinator.pipeline import confinement
+from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.launching import rendered_for
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.sandbox.policy import Kind
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
 from aiagent_coordinator.workspaces import Reason, get_workspace, refusal
@@ -176,6 +178,8 @@ def _refuse_project_code(record: RunRecord, context: Context) -> None:
 def _prompt(record: RunRecord, context: Context) -> str:
     if record.is_guest:
         return build_guest_prompt(record, context.state.run(record.run_id))
+    if record.purpose == Purpose.CHAT:
+        return build_chat_prompt(record)
     definition = context.catalog.get(record.provider)
     facts = replace(
         _prompt_facts(record, can_report=definition.can_report),

@@ -27,6 +27,8 @@ class Bells:
                 self._ring(str(event.data.get("question_id")))
             elif event.action == "run.stop_requested" and event.run_id is not None:
                 self._ring(event.run_id)
+            elif event.action == "message.sent":
+                self._ring(f"chat:{event.agent_id}/{event.project_id}")
 
     def close(self) -> None:
         """Wake everybody: the server stops."""

@@ -341,7 +341,7 @@ class Authenticator:
         ]
         if len(runs) > 1:
             # whoever is driven by a coordinator of ours has its bridge, and needs no passkey
-            runs = [run for run in runs if is_legacy(run)]
+            runs = _expected([run for run in runs if is_legacy(run)])
         if len(runs) != 1:
             what = "no run of this agent is live" if not runs else "several runs of it are live"
             raise UnauthorizedError(
@@ -396,6 +396,14 @@ def _refuse_from_inside(caller: Caller) -> None:
         )
     if caller.is_lost:
         raise ForbiddenError("the process that connected is gone; keep it until it has its answer")
+
+
+def _expected(runs: list[Run]) -> list[Run]:
+    """Of one agent's runs that nothing else tells apart: the one it was just started for, tasks first."""
+    if len(runs) < 2:
+        return runs
+    waiting = [run for run in runs if run.authenticated_at is None]
+    return sorted(waiting, key=lambda run: (run.purpose is not Purpose.TASK, run.id))[:1]
 
 
 def has_agent(run: Run) -> bool:

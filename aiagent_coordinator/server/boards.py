@@ -23,6 +23,7 @@ from aiagent_coordinator.server import (
     tools_agent,
     tools_ask,
     tools_board,
+    tools_chat,
     tools_coordinator,
     tools_execution,
     tools_legacy,
@@ -30,6 +31,7 @@ from aiagent_coordinator.server import (
     tools_manager,
     tools_next,
     tools_notice,
+    tools_orders,
     tools_person,
     tools_report,
     tools_review,
@@ -83,6 +85,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_look.TOOLS,
     **tools_execution.TOOLS,
     **tools_notice.TOOLS,
+    **tools_chat.TOOLS,
+    **tools_orders.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -93,6 +97,7 @@ TOOLS: dict[str, Tool] = {
     **tools_board.TOOLS,
     **tools_usage.TOOLS,
     **tools_review.PERSON_TOOLS,
+    **tools_chat.PERSON_TOOLS,
 }
 
 
@@ -164,6 +169,8 @@ class Boards:
         self.started = clock.monotonic()
         self.bells = Bells()
         self.notices = Notices(store)
+        #: A coordinator of another make that keeps two processes of a pair apart has called.
+        self.keeps_apart = False
         #: When each coordinator called last, as far as this life of the server knows.
         self.coordinators: dict[str, datetime] = {}
         #: What each of them said when it looked last.

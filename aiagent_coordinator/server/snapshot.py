@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, requests
+from aiagent_coordinator.store import actions, chat, requests
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.leases import LeaseTerms
 
@@ -21,7 +22,9 @@ _IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run
 def changes_actions(event: Event) -> bool:
     """Whether what should run may be another after this event."""
     kind = event.action.partition(".")[0]
-    return kind in {"project", "agent", "task", "run"} and event.action not in _IRRELEVANT
+    return (
+        kind in {"project", "agent", "task", "run", "message"} and event.action not in _IRRELEVANT
+    )
 
 
 class Snapshot:
@@ -38,6 +41,7 @@ class Snapshot:
         self._made_at = 0.0
         self._answer: Json = {}
         self._by_pair: dict[tuple[str, str], Json] = {}
+        self._chats: set[tuple[str, str]] = set()
         self._lock = anyio.Lock()
 
     def notice(self, events: Sequence[Event]) -> bool:
@@ -58,8 +62,8 @@ class Snapshot:
             async with self._lock:
                 if self._is_old(wanted):
                     change, now = self._changes, self._monotonic()
-                    answer = await self._store.read(
-                        lambda unit: actions.list_actions(unit, self._leases)
+                    answer, self._chats = await self._store.read(
+                        lambda unit: (actions.list_actions(unit, self._leases), chat.wanted(unit))
                     )
                     self._answer = requests.to_wire(answer)
                     self._by_pair = _by_pair(self._answer["actions"])
@@ -71,13 +75,20 @@ class Snapshot:
         await self.get()
         return self._by_pair.get((agent_id, project_id))
 
+    async def wants_chat(self, agent_id: str, project_id: str) -> bool:
+        """Whether somebody waits for an answer of an agent, and no session of its chat is there."""
+        await self.get()
+        return (agent_id, project_id) in self._chats
+
     def _is_old(self, wanted: int) -> bool:
         age = self._monotonic() - self._made_at
         return self._made_at_change < wanted or age > MAX_AGE_SECONDS
 
 
 def _by_pair(lines: list[Json]) -> dict[tuple[str, str], Json]:
-    """Index what should start or hold; stops are told of runs."""
+    """Index what should start or hold of tasks; stops are told of runs."""
     return {
-        (line["agent_id"], line["project_id"]): line for line in lines if line["action"] != "stop"
+        (line["agent_id"], line["project_id"]): line
+        for line in lines
+        if line["action"] != "stop" and line["purpose"] == Purpose.TASK
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from aiagent_coordinator.runs import Run
+from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server import following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
@@ -54,6 +54,14 @@ GUIDES = {
         "with success. 6. logout, and exit."
     ),
 }
+
+CHAT_GUIDE = (
+    "1. get_next_action, and do only what its instruction says; call it again after each step, until "
+    "it says logout or exit. 2. get_pending_messages gives what people wrote; answer with "
+    "send_message. 3. A person's message with @@タスク作成 lets you call request_task, with @@通知 "
+    "notify_task_session, with @@調整 update_task_from_chat, with @@開始 start_task_from_chat; name the "
+    "message by its id. 4. logout, and exit. Change no files."
+)
 
 
 class Authenticate(AgentArguments):
@@ -191,8 +199,9 @@ async def get_session_guide(context: Context, arguments: AgentArguments) -> Json
         task = None if run.task_id is None else task_store.get_task(unit, run.task_id)
         return {
             "success": True,
-            "guide": GUIDES.get(run.duty, GUIDE),
+            "guide": _guide(run),
             "hierarchy_type": run.duty.value,
+            "session_purpose": run.purpose.value,
             "agent_id": run.agent_id,
             "project_id": run.project_id,
             "task_id": run.task_id,
@@ -213,6 +222,8 @@ async def logout(context: Context, arguments: AgentArguments) -> Json:
     def work(unit: Unit, run: Run) -> Json:
         if token is not None:
             sessions.end(unit, token)
+        if run.purpose is Purpose.CHAT and run.reported_at is None:
+            run_store.record_agent_report(unit, run, "success", None)
         unit.emit(
             "session.ended",
             actor=context.identity.actor,
@@ -226,6 +237,12 @@ async def logout(context: Context, arguments: AgentArguments) -> Json:
     answer = await context.board.as_agent(context, work)
     context.board.auth.log_out(context.call.session.caller)
     return answer
+
+
+def _guide(run: Run) -> str:
+    if run.purpose is Purpose.CHAT:
+        return CHAT_GUIDE
+    return GUIDES.get(run.duty, GUIDE)
 
 
 TOOLS = table(

@@ -11,15 +11,14 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from aiagent_coordinator import ids
 from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.providers.told import told
-from aiagent_coordinator.runs import Run
+from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.replies import is_long_line
 from aiagent_coordinator.server.tools import Arguments, Context, table, tool
-from aiagent_coordinator.store import legacy, projects, sessions
+from aiagent_coordinator.store import chat, legacy, projects, sessions
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent
 
@@ -80,35 +79,45 @@ async def get_agent_action(context: Context, arguments: Pair) -> Json:
         for run in (await board.auth.live.all()).values()
         if (run.agent_id, run.project_id) == pair
     ]
-    ours = next((run for run in live if legacy.is_legacy(run)), None)
-    if ours is not None:
-        return await _of_live(context, ours)
+    ours = {run.purpose: run for run in live if legacy.is_legacy(run)}
+    stopped = next((run for run in ours.values() if run.stop_reason is not None), None)
+    if stopped is not None:
+        await board.store.write(lambda unit: legacy.told_to_stop(unit, *pair))
+        return {"action": "stop", "reason": stopped.stop_reason, "task_id": stopped.task_id}
+    if ours and not board.keeps_apart:
+        return _of_live(next(iter(ours.values())))
     line = await board.snapshot.of_pair(*pair)
     if line is None:
         await board.store.read(partial(_check_pair, arguments=arguments))
         return _hold("agent_not_assigned")
-    if line["action"] != "start":
-        told = {"progress": line["progress"]} if line.get("progress") else {}
-        return {**_hold(line["reason"]), **told}
-    policy = board.terms.retry
-    claim = await board.store.write(lambda unit: legacy.claim(unit, *pair, policy))
-    if claim.task is None or claim.agent is None:
+    if line["action"] == "start" and Purpose.TASK not in ours:
+        return await _start(context, arguments, Purpose.TASK)
+    is_open = line["reason"] not in {"agent_disabled", "project_paused"}
+    if is_open and Purpose.CHAT not in ours and await board.snapshot.wants_chat(*pair):
+        return await _start(context, arguments, Purpose.CHAT)
+    if ours:
+        return _of_live(next(iter(ours.values())))
+    told = {"progress": line["progress"]} if line.get("progress") else {}
+    return {**_hold(line["reason"]), **told}
+
+
+async def _start(context: Context, arguments: Pair, purpose: Purpose) -> Json:
+    board, policy = context.board, context.board.terms.retry
+    pair = (arguments.agent_id, arguments.project_id)
+    claim = await board.store.write(lambda unit: legacy.claim(unit, *pair, policy, purpose))
+    if not claim.claimed or claim.agent is None:
         return _hold(claim.reason or "no_work")
     said = {
         "action": "start",
-        "reason": "has_task_work",
-        "task_id": claim.task.id,
+        "reason": f"has_{purpose.value}_work",
+        "task_id": claim.task.id if claim.task and purpose is Purpose.TASK else None,
         "provider": claim.agent.provider,
         "model": claim.agent.model,
     }
     return {key: value for key, value in said.items() if value is not None}
 
 
-async def _of_live(context: Context, run: Run) -> Json:
-    if run.stop_reason is not None:
-        pair = (run.agent_id, run.project_id)
-        await context.board.store.write(lambda unit: legacy.told_to_stop(unit, *pair))
-        return {"action": "stop", "reason": run.stop_reason, "task_id": run.task_id}
+def _of_live(run: Run) -> Json:
     return _hold("spawn_in_progress" if run.authenticated_at is None else "already_running")
 
 
@@ -164,18 +173,21 @@ async def register_execution_log_file(context: Context, arguments: LogFile) -> J
 async def report_agent_error(context: Context, arguments: AgentError) -> Json:
     """Keep what a coordinator takes for the reason of a failure."""
 
-    def work(unit: Unit) -> None:
+    def work(unit: Unit) -> str:
         _check_pair(unit, arguments)
         run = legacy.live_of(unit, arguments.agent_id, arguments.project_id)
         if run is not None:
             legacy.note_error(unit, run, arguments.error_message)
+        text = f"Error: {arguments.error_message[: legacy.MAX_ERROR_CHARS]}"
+        pair = (arguments.agent_id, arguments.project_id)
+        return chat.note(unit, *pair, text, actor=context.identity.actor).id
 
-    await context.board.store.write(work)
+    message_id = await context.board.store.write(work)
     return {
         "success": True,
         "agent_id": arguments.agent_id,
         "project_id": arguments.project_id,
-        "message_id": ids.new_id("evt"),
+        "message_id": message_id,
     }
 
 
@@ -185,33 +197,50 @@ async def invalidate_session(context: Context, arguments: Pair) -> Json:
 
 
 async def report_process_exit(context: Context, arguments: ProcessExit) -> Json:
-    """Take the news that one process is gone; with others left, the run is theirs."""
+    """Take the news that one process is gone; with others left, the one that had said goodbye."""
+    context.board.keeps_apart = True
     if arguments.remaining_processes:
-        await context.board.store.read(partial(_check_pair, arguments=arguments))
-        return {
-            "success": True,
-            "action": "none",
-            "reason": "no_orphan_detected",
-            "agent_id": arguments.agent_id,
-            "project_id": arguments.project_id,
-        }
+        return await context.board.store.write(
+            partial(_one_exited, context=context, arguments=arguments)
+        )
     answer = await context.board.store.write(partial(_exited, context=context, arguments=arguments))
     return {"action": "invalidated_all", **answer}
 
 
+def _one_exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
+    """One of a pair's processes is gone. Of two runs it is the one that has said that it would go."""
+    _check_pair(unit, arguments)
+    pair = (arguments.agent_id, arguments.project_id)
+    told = {"success": True, "agent_id": pair[0], "project_id": pair[1]}
+    live = legacy.all_live_of(unit, *pair)
+    if len(live) < 2:
+        return {**told, "action": "none", "reason": "no_orphan_detected"}
+    leaving = [run for run in live if run.reported_at is not None or legacy.has_left(unit, run)]
+    if len(leaving) != 1:
+        return {**told, "action": "none", "reason": "cannot_determine_orphan"}
+    (gone,) = leaving
+    legacy.end(unit, gone, cause_of(gone, has_exited=True), context.board.terms.retry)
+    return {
+        **told,
+        "action": "deleted_orphan",
+        "deleted_purpose": gone.purpose.value,
+        "deleted_session_id": gone.id,
+    }
+
+
 def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
     _check_pair(unit, arguments)
-    run = legacy.live_of(unit, arguments.agent_id, arguments.project_id)
+    live = legacy.all_live_of(unit, arguments.agent_id, arguments.project_id)
     ended = 0
-    if run is not None:
-        ended = sessions.count_open(unit, run.id)
+    for run in live:
+        ended += sessions.count_open(unit, run.id)
         legacy.end(unit, run, cause_of(run, has_exited=True), context.board.terms.retry)
     return {
         "success": True,
         "agent_id": arguments.agent_id,
         "project_id": arguments.project_id,
         "deleted_agent_sessions": ended,
-        "ended_workflow_sessions": int(run is not None),
+        "ended_workflow_sessions": len(live),
         "ended_conversations": 0,
     }
 
@@ -229,7 +258,9 @@ def cause_of(run: Run, *, has_exited: bool) -> legacy.Cause:
 
 async def get_app_settings(context: Context, arguments: LegacyArguments) -> Json:
     """Give the settings that such a coordinator asks for once."""
-    del context, arguments
+    del arguments
+    # only clients ask for it that keep the processes of a pair apart
+    context.board.keeps_apart = True
     return {
         "agent_base_prompt": None,
         "allow_remote_access": False,

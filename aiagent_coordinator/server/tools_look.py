@@ -89,7 +89,7 @@ async def get_task(context: Context, arguments: LookAtTask) -> Json:
     """Show one task of the agent's project."""
 
     def work(unit: Unit, run: Run) -> Json:
-        task = _of_project(unit, arguments.task_id, run)
+        task = of_project(unit, arguments.task_id, run)
         result: dict[str, Any] = task.result
         return {
             "success": True,
@@ -132,7 +132,7 @@ async def get_my_execution_history(context: Context, arguments: History) -> Json
     return await context.board.as_agent(context, work)
 
 
-def _of_project(unit: Unit, task_id: str, run: Run) -> Task:
+def of_project(unit: Unit, task_id: str, run: Run) -> Task:
     """A task of the agent's project; one of another is not there.
 
     Raises:

@@ -8,11 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from aiagent_coordinator.errors import ConfigError, NotFoundError
-from aiagent_coordinator.runs import Run
+from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server import delegation, following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import ANY_PURPOSE, AgentArguments, Context, table, tool
+from aiagent_coordinator.server.tools_chat import next_action
 from aiagent_coordinator.store import managing
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.unit import Unit
@@ -29,10 +30,14 @@ class NextAction(AgentArguments):
 
     choice: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     """One of the `choices` of the answer before, when it gave any."""
+    timeout_seconds: int | None = Field(None, ge=0, le=3600)
+    """In a chat: how long to wait for somebody to write."""
 
 
 async def get_next_action(context: Context, arguments: NextAction) -> Json:
     """Tell the agent what to do next."""
+    if context.identity.purpose is Purpose.CHAT:
+        return await next_action(context, arguments.timeout_seconds)
 
     def work(unit: Unit, run: Run) -> Json:
         try:

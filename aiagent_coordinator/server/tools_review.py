@@ -21,7 +21,7 @@ from aiagent_coordinator.server.tools import (
     tool,
 )
 from aiagent_coordinator.server.tools_person import OneTask
-from aiagent_coordinator.server.tools_steps import MAX_TEXT_CHARS, PRIORITIES, Priority
+from aiagent_coordinator.server.tools_steps import PRIORITIES, Priority
 from aiagent_coordinator.store import projects, reviews
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
@@ -44,14 +44,6 @@ class RejectTask(OneTask):
 
     reason: Reason
     """What is wrong; the agent is told."""
-
-
-class RequestTask(AgentArguments):
-    """Arguments of `request_task`."""
-
-    title: str
-    description: str = Field("", max_length=MAX_TEXT_CHARS)
-    priority: Priority = "normal"
 
 
 class TaskRequest(Arguments):
@@ -108,16 +100,16 @@ def _meant(unit: Unit, named: str) -> Task:
     return task_store.lock_task(unit, task_store.find_task(unit, named).id)
 
 
-async def request_task(context: Context, arguments: RequestTask) -> Json:
-    """Ask for a task of the caller's own; somebody above it must let it begin."""
+async def ask_for_task(context: Context, title: str, description: str, priority: Priority) -> Json:
+    """Put a task of the caller's own on the board that somebody above it must let begin."""
 
     def work(unit: Unit, run: Run) -> Json:
         new = task_store.NewTask(
             project_id=run.project_id,
-            title=arguments.title,
+            title=title,
             agent_id=run.agent_id,
-            description=arguments.description,
-            priority=PRIORITIES[arguments.priority],
+            description=description,
+            priority=PRIORITIES[priority],
             max_attempts=context.board.terms.retry.max_attempts,
             approval="pending",
         )
@@ -228,12 +220,6 @@ PERSON_TOOLS = table(
 )
 TOOLS = table(
     (
-        tool(
-            RequestTask,
-            request_task,
-            "Ask for a task of your own that somebody above you must let begin.",
-            Role.AGENT,
-        ),
         tool(
             TaskRequest,
             approve_task_request,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import checkouts, projects, tables, waking
+from aiagent_coordinator.store import chat, checkouts, projects, tables, waking
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable
@@ -65,6 +65,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
             line = replace(line, reason="waiting_for_workers", progress=held)
         actions.append(line)
         actions += _stops(agent, project, live)
+    actions += _chats(unit)
     return ActionsAnswer(last_seq(unit), tuple(actions))
 
 
@@ -128,7 +129,7 @@ def _room(
     agent: Agent, project: Project, live: Iterable[Run], busy: Mapping[str, str]
 ) -> tuple[int, str]:
     """How many runs may start there, and what allows no more."""
-    counted = [run for run in live if run.phase in COUNTED]
+    counted = [run for run in live if run.phase in COUNTED and run.purpose is Purpose.TASK]
     free = agent.max_concurrent - sum(run.agent_id == agent.id for run in counted)
     reason = "agent_limit"
     if project.max_concurrent is not None:
@@ -162,6 +163,18 @@ def _stops(agent: Agent, project: Project, live: Iterable[Run]) -> list[Action]:
         _line(agent, project, "stop", run.stop_reason, 0, run.task_id)
         for run in live
         if run.stop_reason and (run.agent_id, run.project_id) == (agent.id, project.id)
+    ]
+
+
+def _chats(unit: Unit) -> list[Action]:
+    """Chats in which somebody waits for an answer, where anything may start."""
+    wanted = chat.wanted(unit)
+    if not wanted:
+        return []
+    return [
+        replace(_line(agent, project, "start", "message", 1), purpose=Purpose.CHAT)
+        for agent, project in projects.assignments(unit)
+        if (agent.id, project.id) in wanted and agent.enabled and project.status == "active"
     ]
 
 

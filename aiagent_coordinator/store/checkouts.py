@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from aiagent_coordinator.runs import RunPhase
+from aiagent_coordinator.runs import Purpose, RunPhase
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Project, WorkspaceKind
@@ -19,7 +19,7 @@ _SHARED = _project.c.workspace == WorkspaceKind.DIRECTORY
 _BUSY = (
     select(_project.c.path, _run.c.id)
     .join(_run, _run.c.project_id == _project.c.id)
-    .where(_SHARED, _run.c.phase != RunPhase.ENDED)
+    .where(_SHARED, _run.c.phase != RunPhase.ENDED, _run.c.purpose == Purpose.TASK)
     .order_by(_run.c.id.desc())
 )
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables
+from aiagent_coordinator.store import chat, checkouts, coordinators, projects, questions, tables
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
@@ -143,13 +143,28 @@ def claim_run(
         terms=LeaseTerms(lease_seconds, takeover_grace_seconds),
         policy=policy,
     )
-    refusal = _why_not(request, agent, project, ours + others) or _in_use(unit, project)
+    refusal = _why_not(request, agent, project, ours + others)
+    if request.purpose is Purpose.CHAT and refusal is None:
+        return _claim_chat(unit, request, agent, project, lease_seconds)
+    refusal = refusal or _in_use(unit, project)
     row = None if refusal else _pick(unit, request)
     if row is None:
         return ClaimAnswer(claimed=False, reason=refusal or "no_task")
     task, fence = task_of(row), row["fence"] + 1
     lease_until = unit.now + timedelta(seconds=lease_seconds)
     _start(unit, request, agent, task, fence=fence, lease_until=lease_until)
+    set_status(
+        unit,
+        task,
+        "T4",
+        TaskStatus.RUNNING,
+        actor=_holder(request),
+        run_id=request.run_id,
+        fence=fence,
+        not_before=None,
+        progress=0,
+        started_at=task.started_at or unit.now,
+    )
     resume = _resume(unit, request, task, agent)
     return _answer(unit, task, project, agent, fence=fence, lease_until=lease_until, resume=resume)
 
@@ -179,17 +194,18 @@ def _live_runs(unit: Unit, request: ClaimRequest) -> list[Run]:
 def _why_not(
     request: ClaimRequest, agent: Agent, project: Project, live: Sequence[Run]
 ) -> str | None:
-    counted = [run for run in live if run.phase in COUNTED]
+    key = (agent.id, project.id, request.purpose, request.slot)
+    is_taken = any((run.agent_id, run.project_id, run.purpose, run.slot) == key for run in live)
+    if request.purpose is Purpose.CHAT:
+        # one for each pair, beside its tasks
+        return "slot_taken" if is_taken else None
+    counted = [run for run in live if run.phase in COUNTED and run.purpose is Purpose.TASK]
     if sum(run.agent_id == agent.id for run in counted) >= agent.max_concurrent:
         return "agent_limit"
     in_project = sum(run.project_id == project.id for run in counted)
     if project.max_concurrent is not None and in_project >= project.max_concurrent:
         return "project_limit"
-    key = (agent.id, project.id, request.purpose, request.slot)
-    if any((run.agent_id, run.project_id, run.purpose, run.slot) == key for run in live):
-        return "slot_taken"
-    # Conversations have no queue yet.
-    return "no_task" if request.purpose is Purpose.CHAT else None
+    return "slot_taken" if is_taken else None
 
 
 def _in_use(unit: Unit, project: Project) -> str | None:
@@ -209,19 +225,20 @@ def _start(
     unit: Unit,
     request: ClaimRequest,
     agent: Agent,
-    task: Task,
+    task: Task | None,
     *,
     fence: int,
     lease_until: datetime,
 ) -> None:
     actor = _holder(request)
+    task_id, attempt = (None, 1) if task is None else (task.id, task.attempt)
     row: dict[str, Any] = {
         "id": request.run_id,
-        "task_id": task.id,
+        "task_id": task_id,
         "agent_id": agent.id,
-        "project_id": task.project_id,
+        "project_id": request.project_id,
         "provider": agent.provider,
-        "attempt": task.attempt,
+        "attempt": attempt,
         "purpose": request.purpose,
         "slot": request.slot,
         "phase": RunPhase.STARTING,
@@ -232,31 +249,30 @@ def _start(
         "lease_until": lease_until,
         "token_sha256": request.token_sha256,
         "created_at": unit.now,
-        "duty": Duty.REVIEWER if task.reviews_id else agent.hierarchy,
+        "duty": Duty.REVIEWER if task and task.reviews_id else agent.hierarchy,
     }
     unit.conn.execute(_INSERT, row)
     unit.emit(
         "run.claimed",
         actor=actor,
-        project_id=task.project_id,
-        task_id=task.id,
+        project_id=request.project_id,
+        task_id=task_id,
         run_id=request.run_id,
         agent_id=agent.id,
-        attempt=task.attempt,
+        attempt=attempt,
         fence=fence,
     )
-    set_status(
-        unit,
-        task,
-        "T4",
-        TaskStatus.RUNNING,
-        actor=actor,
-        run_id=request.run_id,
-        fence=fence,
-        not_before=None,
-        progress=0,
-        started_at=task.started_at or unit.now,
-    )
+
+
+def _claim_chat(
+    unit: Unit, request: ClaimRequest, agent: Agent, project: Project, lease_seconds: float
+) -> ClaimAnswer:
+    """A run without a task, while somebody waits for an answer of the agent."""
+    if (agent.id, project.id) not in chat.wanted(unit):
+        return ClaimAnswer(claimed=False, reason="no_task")
+    lease_until = unit.now + timedelta(seconds=lease_seconds)
+    _start(unit, request, agent, None, fence=1, lease_until=lease_until)
+    return _answer(unit, None, project, agent, fence=1, lease_until=lease_until, resume=None)
 
 
 def _holder(request: ClaimRequest) -> str:
@@ -325,15 +341,33 @@ def _answer(
     lease_until: datetime,
     resume: Resume | None,
 ) -> ClaimAnswer:
+    place = ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty)
+    if task is None:
+        # A chat works on nothing of the project: it gets an empty folder of its own.
+        place = ClaimedProject(project.id, "", WorkspaceKind.SCRATCH)
     return ClaimAnswer(
         claimed=True,
         fence=fence,
         lease_until=lease_until,
-        task=None if task is None else _claimed_task(unit, task, project, resume),
-        project=ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty),
+        task=_chat_of(agent) if task is None else _claimed_task(unit, task, project, resume),
+        project=place,
         agent=ClaimedAgent(
             agent.id, agent.provider, agent.approval, agent.model, agent.role or None
         ),
+    )
+
+
+def _chat_of(agent: Agent) -> ClaimedTask:
+    """What stands in a claim in place of a task: a name for folders and people, and nothing to check."""
+    return ClaimedTask(
+        id=f"chat-{agent.id}",
+        title=f"Chat with {agent.name}",
+        description="",
+        acceptance=(),
+        checks=(),
+        base_ref=None,
+        attempt=1,
+        max_attempts=1,
     )
 
 

@@ -24,7 +24,7 @@ from aiagent_coordinator.runs import (
     RunPhase,
     Verification,
 )
-from aiagent_coordinator.store import questions, tables
+from aiagent_coordinator.store import questions, sessions, tables
 from aiagent_coordinator.store.claims import claim_run
 from aiagent_coordinator.store.endings import Ending, end_run
 from aiagent_coordinator.store.requests import ClaimAnswer, ClaimRequest
@@ -73,8 +73,14 @@ def is_legacy(run: Run) -> bool:
     return run.coordinator_id.startswith(HOLDER)
 
 
-def claim(unit: Unit, agent_id: str, project_id: str, policy: RetryPolicy) -> ClaimAnswer:
-    """Claim the next task of a pair for a coordinator that cannot claim.
+def claim(
+    unit: Unit,
+    agent_id: str,
+    project_id: str,
+    policy: RetryPolicy,
+    purpose: Purpose = Purpose.TASK,
+) -> ClaimAnswer:
+    """Claim the next task of a pair, or its chat, for a coordinator that cannot claim.
 
     The run has no token: its agent shows a passkey.
     """
@@ -84,7 +90,7 @@ def claim(unit: Unit, agent_id: str, project_id: str, policy: RetryPolicy) -> Cl
         epoch=1,
         agent_id=agent_id,
         project_id=project_id,
-        purpose=Purpose.TASK,
+        purpose=purpose,
         slot=0,
         token_sha256=hashlib.sha256(secrets.token_bytes(32)).hexdigest(),
     )
@@ -111,10 +117,10 @@ def slide(unit: Unit, run: Run) -> None:
 def told_to_stop(unit: Unit, agent_id: str, project_id: str) -> None:
     """The coordinator of a pair heard that its run is to stop, and will say nothing more of it."""
     until = unit.now + timedelta(seconds=STOP_SECONDS)
-    run = live_of(unit, agent_id, project_id)
-    # told again, the time goes on from the first
-    if run is not None and run.lease_until > until:
-        _change(unit, run, {"lease_until": until})
+    for run in all_live_of(unit, agent_id, project_id):
+        # told again, the time goes on from the first
+        if run.stop_reason is not None and run.lease_until > until:
+            _change(unit, run, {"lease_until": until})
 
 
 def note_error(unit: Unit, run: Run, text: str) -> None:
@@ -189,17 +195,27 @@ def keep_log(unit: Unit, run_id: str, path: str) -> None:
     unit.conn.execute(update(_run).where(_run.c.id == run_id).values(log_path=path))
 
 
-def live_of(unit: Unit, agent_id: str, project_id: str) -> Run | None:
-    """The live run that such a coordinator drives for a pair, locked."""
+def all_live_of(unit: Unit, agent_id: str, project_id: str) -> list[Run]:
+    """The live runs that such a coordinator drives for a pair, locked: that of a task before a chat's."""
     query = (
         select(_run)
         .where(
             _run.c.coordinator_id == holder(agent_id, project_id), _run.c.phase != RunPhase.ENDED
         )
+        .order_by(_run.c.purpose.desc(), _run.c.id)
         .with_for_update()
     )
-    row = unit.conn.execute(query).mappings().first()
-    return None if row is None else run_of(row)
+    return [run_of(row) for row in unit.conn.execute(query).mappings().all()]
+
+
+def live_of(unit: Unit, agent_id: str, project_id: str) -> Run | None:
+    """The first of them."""
+    return next(iter(all_live_of(unit, agent_id, project_id)), None)
+
+
+def has_left(unit: Unit, run: Run) -> bool:
+    """Whether the agent of a run has ended every session that it had."""
+    return run.authenticated_at is not None and not sessions.count_open(unit, run.id)
 
 
 def lapsed(unit: Unit) -> list[Run]:
@@ -255,23 +271,25 @@ def _is_asking(question: Question | None) -> bool:
     return question is not None and (question.is_open or question.pending_at is not None)
 
 
+#: What an agent's word makes of its run.
+_REPORTED: Final[dict[str, tuple[RunOutcome, str | None]]] = {
+    "success": (RunOutcome.SUCCEEDED, None),
+    "blocked": (RunOutcome.SUSPENDED, "agent_reported"),
+    "waiting": (RunOutcome.SUSPENDED, "delegated"),
+    "failed": (RunOutcome.FAILED, "agent_reported"),
+}
+
+
 def _decide(run: Run, cause: Cause, *, is_asking: bool) -> tuple[RunOutcome, str | None]:
     """How it ended: by its agent's word, else by what was asked of it, else by what is known."""
     if run.stop_reason == "cancelled":
         return RunOutcome.CANCELLED, "cancelled"
-    match run.reported_result:
-        case "success":
-            return RunOutcome.SUCCEEDED, None
-        case "blocked":
-            return RunOutcome.SUSPENDED, "agent_reported"
-        case "waiting":
-            return RunOutcome.SUSPENDED, "delegated"
-        case "failed":
-            return RunOutcome.FAILED, "agent_reported"
-        case _:
-            pass
+    if run.reported_result in _REPORTED:
+        return _REPORTED[run.reported_result]
     if run.stop_reason is not None:
         return RunOutcome.STOPPED, "stopped"
+    if run.purpose is Purpose.CHAT and run.authenticated_at is not None and cause.has_exited:
+        return RunOutcome.SUCCEEDED, None
     if is_asking:
         return RunOutcome.SUSPENDED, "asked"
     if cause.reason is not None:

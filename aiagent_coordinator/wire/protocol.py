@@ -49,6 +49,11 @@ AGENT_TOOLS = (
     "approve_task_request",
     "reject_task_request",
     "review_task",
+    "get_pending_messages",
+    "send_message",
+    "notify_task_session",
+    "start_task_from_chat",
+    "update_task_from_chat",
 )
 
 

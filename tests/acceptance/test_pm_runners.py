@@ -324,3 +324,27 @@ def test_the_last_release_asks_a_socket_when_only_its_server_url_says_where(shor
         cwd=short_dir, env={**os.environ, "PYTHONPATH": str(runner("0.1.13"))},
     )  # fmt: skip
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_person_writes_with_an_agent_of_a_released_coordinator(short_dir: Path, version: str):
+    """A message starts a session, its answer is shown, and a task that comes then is done."""
+    whom = ("--project", "app", "--agent", "good")
+    with served(short_dir, "good") as home, running(home, version, "good") as seen:
+        assert "Sent msg_" in home.run("chat", "send", *whom, "How are you?").stdout
+
+        def answer() -> str | None:
+            found = home.json("chat", "show", *whom)["messages"]
+            return next((one["body"] for one in found if one["author"] == "agent"), None)
+
+        assert until("the agent has answered", answer, 90) == "You said: How are you?"
+        starts = [one.value for one in seen.calls("get_agent_action")]
+        reasons = [one["reason"] for one in starts if one["action"] == "start"]
+        assert reasons == ["has_chat_work"]
+        shown = home.run("chat", "show", *whom).stdout
+        assert "How are you?" in shown
+        assert "not answered" not in shown
+        task = home.add("Task", "succeed", agent="good", max_attempts="1")["id"]
+        assert ended(home, task)["outcome"] == "succeeded"
+        chats = [run for run in home.runs() if run["purpose"] == "chat"]
+        assert [run["outcome"] for run in chats] == ["succeeded"]

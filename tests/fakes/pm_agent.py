@@ -68,6 +68,17 @@ class Agent:
                     code = self._finish(task["description"].split()[0])
                     if code is not None:
                         return code
+                case "get_pending_messages":
+                    asked = self._tool("get_pending_messages")["pending_messages"]
+                    said = " ".join(one["content"] for one in asked)
+                    self._tool(
+                        "send_message", target_agent_id="person", content=f"You said: {said}"
+                    )
+                case "wait_for_messages":
+                    time.sleep(step["wait_seconds"])
+                case "logout":
+                    self._tool("logout")
+                    return 0
                 case "exit":
                     self._tool("logout")
                     return 0

@@ -237,23 +237,26 @@ async def test_each_token_has_its_role_and_no_other(short_dir: Path, era: str) -
     )
     async with serving(short_dir, http=settings) as board:
         worker = await board.claim()
+        chatting = await board.claim_chat()
         await board.promote()
         manager = await board.claim()
-        rows = [(Role(role), None, token) for role, token in tokens.items()]
+        task, chat = Purpose.TASK, Purpose.CHAT
+        rows = [(Identity(Role(role)), token) for role, token in tokens.items()]
         rows += [
-            (Role.AGENT, Duty.WORKER, worker.token),
-            (Role.AGENT, Duty.MANAGER, manager.token),
+            (Identity(Role.AGENT, purpose=task, duty=Duty.WORKER), worker.token),
+            (Identity(Role.AGENT, purpose=task, duty=Duty.MANAGER), manager.token),
+            (Identity(Role.AGENT, purpose=chat, duty=chatting.run.duty), chatting.token),
         ]
-        for role, duty, token in rows:
+        for who, token in rows:
+            role, duty = who.role, who.duty
             async with browsing(board, token) as web:
                 if era == "session":
                     await web.shake_hands()
                 ask = web.modern if era == "modern" else web.post
                 listed = body_of(await ask("tools/list"))["result"]["tools"]
-                may = tools_of(Identity(role, purpose=Purpose.TASK, duty=duty))
-                assert role is not Role.AGENT or MANAGERS_ONLY.isdisjoint(may) is (
-                    duty is Duty.WORKER
-                )
+                may = tools_of(who)
+                is_manager = who.purpose is task and duty is Duty.MANAGER
+                assert role is not Role.AGENT or MANAGERS_ONLY.isdisjoint(may) is not is_manager
                 # an agent of another make shows its coordinator's token until it authenticates
                 stranger = Identity(Role.AGENT, purpose=Purpose.TASK)
                 also = tools_of(stranger) if role is Role.COORDINATOR else {}

@@ -65,6 +65,26 @@ REVIEWERS = {"review_task"}
 #: What a reviewer leaves alone.
 MAKERS = {"create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"}
 AGENTS = WORKER | MANAGERS | REVIEWERS
+#: What a session for a chat may call, and a task's may not; the other way round below.
+ONLY_CHAT = {
+    "get_pending_messages",
+    "send_message",
+    "notify_task_session",
+    "start_task_from_chat",
+    "update_task_from_chat",
+}
+ONLY_TASK = {
+    "report_progress",
+    "report_completed",
+    "ask_human",
+    "create_task",
+    "create_tasks_batch",
+    "split_task",
+    "update_task_status",
+    "report_execution_start",
+    "report_execution_complete",
+}
+CHAT = (WORKER - ONLY_TASK) | ONLY_CHAT
 COORDINATOR = {
     "health_check",
     "list_active_projects_with_agents",
@@ -114,12 +134,16 @@ PERSON = {
     "get_agent",
     "approve_task",
     "reject_task",
+    "write_chat",
+    "read_chat",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),
     "worker": WORKER,
     "manager": WORKER | MANAGERS,
     "reviewer": (WORKER - MAKERS) | REVIEWERS,
+    "chat": CHAT,
+    "manager's chat": CHAT,
     "coordinator": COORDINATOR,
     "person": PERSON,
 }
@@ -136,6 +160,11 @@ async def _hello(board: Board, role: str) -> dict[str, object] | None:
         case "reviewer":
             judged = await board.claim("Judged")
             return (await board.claim("Judge it", reviews_id=judged.run.task_id)).hello()
+        case "chat":
+            return (await board.claim_chat()).hello()
+        case "manager's chat":
+            await board.promote()
+            return (await board.claim_chat()).hello()
         case "coordinator":
             return board.coordinator
         case "person":
@@ -149,16 +178,18 @@ async def test_every_tool_is_refused_to_every_role_that_the_table_does_not_name(
     short_dir: Path, role: str
 ) -> None:
     """Role by tool: what is not allowed is refused before its arguments are looked at."""
-    assert set(TOOLS) == AGENTS | COORDINATOR | PERSON
+    assert set(TOOLS) == AGENTS | CHAT | COORDINATOR | PERSON
     async with serving(short_dir) as board, connected(board, await _hello(board, role)) as client:
         allowed = {name for name in TOOLS if await client.code(name) not in REFUSED}
         listed = {tool["name"] for tool in (await client.request("tools/list"))["result"]["tools"]}
     # logging out makes a stranger, whatever is called after it
     order = list(TOOLS)
     before_logout = set(order[: order.index("logout") + 1])
-    assert allowed == (MAY[role] & before_logout if MAY[role] <= AGENTS else MAY[role])
+    is_agent = role not in {"nobody", "coordinator", "person"}
+    assert allowed == (MAY[role] & before_logout if is_agent else MAY[role])
     # agents of another make show their coordinator's token until they authenticate
-    assert listed == (MAY[role] | AGENTS if role in {"nobody", "coordinator"} else MAY[role])
+    also = AGENTS if role in {"nobody", "coordinator"} else set[str]()
+    assert listed == MAY[role] | also
 
 
 async def test_a_stranger_is_told_to_authenticate_and_how(short_dir: Path) -> None:

@@ -22,7 +22,7 @@ from aiagent_coordinator.server.app import Server, ServerSettings
 from aiagent_coordinator.server.http.listen import bind_http
 from aiagent_coordinator.server.http.settings import HttpSettings
 from aiagent_coordinator.server.sockets import bind_socket
-from aiagent_coordinator.store import claims, events, projects, reports, requests
+from aiagent_coordinator.store import chat, claims, events, projects, reports, requests
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import Store, open_store
@@ -100,6 +100,24 @@ class Board:
             project_id="garden",
             purpose=Purpose.TASK,
             slot=secrets.randbelow(2**30),
+            token_sha256=hashlib.sha256(token.encode()).hexdigest(),
+        )
+        answer = await self.store.write(lambda unit: claims.claim_run(unit, request, 90))
+        assert answer.claimed, answer
+        return Claimed(await self.run(request.run_id), token)
+
+    async def claim_chat(self, said: str = "Hello?") -> Claimed:
+        """Write to the agent and start a session for its chat, with everything but a process."""
+        await self.store.write(lambda unit: chat.write(unit, "ann", "garden", said, actor="person"))
+        token = secrets.token_hex(32)
+        request = requests.ClaimRequest(
+            run_id=ids.new_run_id(),
+            coordinator_id=self.coordinator_id,
+            epoch=1,
+            agent_id="ann",
+            project_id="garden",
+            purpose=Purpose.CHAT,
+            slot=0,
             token_sha256=hashlib.sha256(token.encode()).hexdigest(),
         )
         answer = await self.store.write(lambda unit: claims.claim_run(unit, request, 90))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiagent_coordinator.coordinator.plan import Action, Limits, Live, plan
-from aiagent_coordinator.runs import Assignment
+from aiagent_coordinator.runs import Assignment, Purpose
 
 
 def action(agent: str, project: str, kind: str = "start", slots: int = 1) -> Action:
@@ -120,3 +120,16 @@ def test_no_plan_ever_exceeds_a_limit_or_takes_a_slot_twice(
     new = [(one.action.assignment, one.slot) for one in decided.starts]
     assert not set(new) & set(taken)
     assert len(set(new)) == len(new)
+
+
+def test_a_chat_starts_beside_its_agents_tasks_once_and_takes_none_of_their_places():
+    """Who is at work can be written to; only the total and the provider's limit hold both."""
+    chat = replace(action("a", "p"), assignment=Assignment("a", "p", Purpose.CHAT))
+    talking = replace(live("a", "p"), assignment=chat.assignment)
+    narrow = Limits(9, {"a": 1}, {"p": 1})
+    assert started([action("a", "p"), chat], [], narrow) == [("a", "p", 0), ("a", "p", 0)]
+    assert started([chat], [live("a", "p")], narrow) == [("a", "p", 0)]
+    assert started([action("a", "p")], [talking], narrow) == [("a", "p", 0)]
+    assert started([chat], [talking], narrow) == []
+    assert started([chat], [live("b", "q")], Limits(1)) == []
+    assert started([chat], [live("b", "q")], Limits(9, {}, {}, {"rehearsal": 0})) == []
