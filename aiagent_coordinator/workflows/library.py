@@ -49,10 +49,10 @@ class Library:
             NotFoundError: there is none; the message lists those there are.
             ConfigError: its file cannot be used; the message says where and why.
         """
-        for _, folder in self._folders(project):
+        for origin, folder in self._folders(project):
             file = folder / f"{name}{SUFFIX}"
             if CHOSEN_ID.match(name) and file.is_file():
-                return self._load(file)
+                return self._load(file, origin, project)
         known = ", ".join(sorted({one.name for one in self.list(project)}))
         raise NotFoundError(
             f"WORKFLOW_NOT_FOUND: there is no workflow {name[:100]!r}; there are: {known}",
@@ -65,12 +65,12 @@ class Library:
         for origin, folder in self._folders(project):
             for file in sorted(folder.glob(f"*{SUFFIX}")):
                 if file.stem not in found:
-                    found[file.stem] = self._look(file, origin)
+                    found[file.stem] = self._look(file, origin, project)
         return [found[name] for name in sorted(found)]
 
-    def _look(self, file: Path, origin: str) -> Found:
+    def _look(self, file: Path, origin: str, project: Path | None) -> Found:
         try:
-            return Found(file.stem, origin, file, self._load(file))
+            return Found(file.stem, origin, file, self._load(file, origin, project))
         except ConfigError as error:
             return Found(file.stem, origin, file, None, error)
 
@@ -80,7 +80,10 @@ class Library:
         yield "user", self._user
         yield "built-in", SHIPPED_FOLDER
 
-    def _load(self, file: Path) -> Workflow:
+    def _load(self, file: Path, origin: str, project: Path | None) -> Workflow:
+        if origin == "project" and project is not None and _leads_out(file, project):
+            # agents may write there: what is told of a file must not be told of any other
+            raise ConfigError(f"{file}: leads out of its project; write the file itself")
         stamp = _stamp(file)
         known = self._read.get(file)
         if known is None or known[0] != stamp:
@@ -91,6 +94,10 @@ class Library:
             # a new one each time: an error carries the way it went
             raise ConfigError(kept.message, hint=kept.hint, **kept.details)
         return kept
+
+
+def _leads_out(file: Path, project: Path) -> bool:
+    return file.resolve() != project.resolve() / PROJECT_FOLDER / file.name
 
 
 def _stamp(file: Path) -> tuple[int, int]:

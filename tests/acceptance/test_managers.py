@@ -186,3 +186,32 @@ stages:
       - do: report_completion
         say: Report.
 """
+
+
+def test_managers_below_managers_survive_a_killed_program_while_they_wait(short_dir: Path) -> None:
+    """What a manager waits for is on the board: no life of the program has to remember it."""
+    with house(short_dir) as home:
+        agents: dict[str, Any] = {
+            "boss": {"provider": "rehearsal", "hierarchy": "manager"},
+            "lead": {"provider": "rehearsal", "hierarchy": "manager", "parent": "boss"},
+            "ann": {"provider": "rehearsal", "parent": "lead"},
+        }
+        project = {"id": "app", "path": str(home.repo), "agents": list(agents)}
+        home.write(agents=agents, projects=[project])
+        process = home.ready()
+        bottom = [part("bottom", HOLD, *wrote("deep.txt"), assignee_id="ann")]
+        middle = [part("middle", {"delegate": {"tasks": bottom}}, assignee_id="lead")]
+        task = home.add("Top", script({"delegate": {"tasks": middle}}), agent="boss")
+        until("the boss waits", lambda: home.task(task["id"])["wait_reason"] == "subtasks")
+        below = parts_of(home, task["id"])["Part middle"]
+        until("the lead waits", lambda: home.task(below["id"])["wait_reason"] == "subtasks")
+        home.last(below["id"])
+        deep = parts_of(home, below["id"])["Part bottom"]
+        home.running(deep["id"])
+        process.kill()
+        process.wait(20)
+        home.ready()
+        home.go(deep["id"])
+        assert home.finished(task["id"])["status"] == "succeeded"
+        assert home.task(below["id"])["status"] == "succeeded"
+        assert [len(home.runs(one)) for one in (task["id"], below["id"], deep["id"])] == [2, 2, 1]

@@ -320,3 +320,19 @@ def test_the_workflow_of_the_documentation_can_be_used(tmp_path: Path) -> None:
 def test_where_no_rule_is_left_the_agent_is_to_report(tmp_path: Path) -> None:
     step = engine.next_step(read(tmp_path, LOOP), State("plan", entered={"build": 3}))
     assert step.action is Action.REPORT_COMPLETION
+
+
+def test_a_link_out_of_the_project_is_no_workflow_of_it(tmp_path: Path) -> None:
+    """An agent that can write into the project must not have the server read other files to it."""
+    folder = tmp_path / "project" / PROJECT_FOLDER
+    folder.mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.write_text("password: hunter2\n", "utf-8")
+    (folder / "mine.yaml").symlink_to(secret)
+    library = Library(tmp_path / "user")
+    with pytest.raises(ConfigError, match="leads out of its project") as caught:
+        library.find("mine", tmp_path / "project")
+    assert "password" not in str(caught.value)
+    problem = next(one for one in library.list(tmp_path / "project") if one.name == "mine").problem
+    assert problem is not None
+    assert "password" not in problem.message
