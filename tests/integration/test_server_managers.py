@@ -297,3 +297,17 @@ async def test_a_task_that_was_anybodys_is_its_managers_once_it_is_cut(short_dir
         await board.store.write(loosen)
         await made(client, {"id": "a"})
         assert (await look(board, claimed.run.task_id)).agent_id == "ann"
+
+
+async def test_a_manager_has_a_failed_sub_task_tried_again_ten_times_at_most(
+    short_dir: Path,
+) -> None:
+    async with managing(short_dir) as (board, _, client):
+        ids = await made(client, {"id": "a", "assignee_id": "bob"})
+        again = {"task_id": ids["a"], "status": "in_progress"}
+        for _ in range(9):
+            await put(board, ids["a"], RUN, FAIL)
+            assert await client.code("update_task_status", **again) is None
+        await put(board, ids["a"], RUN, FAIL)
+        assert (await look(board, ids["a"])).attempt == 10
+        assert await client.code("update_task_status", **again) == "LIMIT"
