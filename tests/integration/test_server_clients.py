@@ -240,7 +240,7 @@ async def test_a_run_is_followed_over_the_bridge_while_servers_come_and_go(
     short_dir: Path,
 ) -> None:
     """No call fails at the agent, and each has its effect once."""
-    with anyio.fail_after(120):
+    with anyio.fail_after(240):
         await _follow_over_the_bridge(short_dir)
 
 

@@ -33,7 +33,7 @@ from aiagent_coordinator.wire import protocol
 
 T = TypeVar("T")
 #: How long anything may take here before the test fails.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 SERVER = Path(__file__).parent.parent / "fakes" / "scripted_server.py"
 #: No wait lasts longer; what is too slow fails.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class ScriptedServer:
