@@ -24,7 +24,7 @@ from support.disk import small_disk
 from support.house import until
 from support.storm import AGENTS, Storm, storm
 
-STEPS = int(os.environ.get("AIAGENT_STEPS", "140"))
+STEPS = int(os.environ.get("AIAGENT_STEPS", "90"))
 #: Steps of one house; then all must come to its end.
 AT_A_STRETCH = 20
 HAS_DISKS = os.geteuid() == 0 and shutil.which("mount") is not None

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from aiagent_coordinator.coordinator.sweep import SWEEP_SECONDS
+from aiagent_coordinator.coordinator.sweep import REAP_SECONDS
 from support.storm import AGENTS, Storm, storm
 
-SECONDS = float(os.environ.get("AIAGENT_SOAK_SECONDS", "50"))
+SECONDS = float(os.environ.get("AIAGENT_SOAK_SECONDS", "30"))
 SEED = int(os.environ.get("AIAGENT_SOAK_SEED", "1"))
 #: So often the processes are measured.
 SAMPLE_SECONDS = 0.2
@@ -30,8 +30,8 @@ SAMPLE_SECONDS = 0.2
 ROOM = {"descriptors": 12.0, "threads": 8.0, "MiB": 8.0}
 #: Beside it the memory may grow by so much of itself an hour.
 MEMORY_PER_HOUR = 0.10
-#: A child that has ended is taken note of at once, and by the sweep where its run waits for the server.
-ZOMBIE_SECONDS = 1.5 * SWEEP_SECONDS
+#: A child that has ended is taken note of at once, and within a second or so where its run waits for the server.
+ZOMBIE_SECONDS = 10 * REAP_SECONDS
 #: What happens, and how often it is chosen beside the others.
 WEATHER = {
     "add": 10,
