@@ -154,24 +154,29 @@ def end_group(leader: int, started: int, is_ours: Callable[[Seen], bool]) -> lis
         is_ours: Whether a member belongs to whom we mean.
     """
     now = process.start_ticks(leader)
-    if leader <= 1 or now not in (None, started):
+    if leader <= 1 or leader == os.getpgrp() or now not in (None, started):
         return []
     try:
         os.killpg(leader, signal.SIGSTOP)
     except OSError:
         return []
     members: list[Seen] = []
-    for one in look():
-        try:
-            if os.getpgid(one.pid) == leader:
-                members.append(one)
-        except OSError:
-            continue
-    with suppress(OSError):
-        are_ours = any(is_ours(one) for one in members)
-        os.killpg(leader, signal.SIGKILL if are_ours else signal.SIGCONT)
-        return members if are_ours else []
+    try:
+        found = [one for one in look() if _group_of(one.pid) == leader]
+        if any(is_ours(one) for one in found):
+            members = found
+    finally:
+        # whatever went wrong: nobody stays stopped
+        with suppress(OSError):
+            os.killpg(leader, signal.SIGKILL if members else signal.SIGCONT)
     return members
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def end_all(find: Callable[[], Iterable[Seen]]) -> list[Seen]:

@@ -144,20 +144,21 @@ def _codex(event: Event) -> _Read:
     usage = event.get("usage")
     if event.get("type") != "turn.completed" or not isinstance(usage, dict):
         return _NOTHING
-    told = cast("Event", usage)
-    cached = _count(told.get("cached_input_tokens"))
-    fresh = max(0, _count(told.get("input_tokens")) - cached)
-    return Usage(fresh, _count(told.get("output_tokens")), cached), None
+    return _with_cache_inside(cast("Event", usage), "cached_input_tokens"), None
 
 
 def _gemini(event: Event) -> _Read:
     stats = event.get("stats")
     if event.get("type") != "result" or not isinstance(stats, dict):
         return _NOTHING
-    told = cast("Event", stats)
-    cached = _count(told.get("cached"))
+    return _with_cache_inside(cast("Event", stats), "cached"), None
+
+
+def _with_cache_inside(told: Event, cached_key: str) -> Usage:
+    """Counts of which the input has what came from the cache as well."""
+    cached = _count(told.get(cached_key))
     fresh = max(0, _count(told.get("input_tokens")) - cached)
-    return Usage(fresh, _count(told.get("output_tokens")), cached), None
+    return Usage(fresh, _count(told.get("output_tokens")), cached)
 
 
 def _opencode(event: Event) -> _Read:
