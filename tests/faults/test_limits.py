@@ -18,9 +18,9 @@ MIB = 1024 * 1024
 pytestmark = pytest.mark.alone
 
 
-def python(code: str) -> str:
+def python(code: str, program: str = sys.executable) -> str:
     """A script that runs a program and then reports success."""
-    return script({"run": {"argv": [sys.executable, "-I", "-S", "-c", code]}}, REPORT)
+    return script({"run": {"argv": [program, "-I", "-S", "-c", code]}}, REPORT)
 
 
 EATER = f"import time; kept = bytearray({256 * MIB}); time.sleep(600)"
@@ -162,11 +162,14 @@ def test_a_fork_bomb_and_a_memory_eater_of_an_ordinary_user_leave_the_rest_at_wo
             projects=[{"id": "app", "path": str(home.repo)}],
             stop_grace_seconds=1,
         )
-        short_dir.chmod(0o755)
         be_ordinary(home)
         home.ready()
         add = ("task", "add", "--project", "app", "--max-attempts", "1", "--title", "x", "--agent")
-        told = {"eater": python(EATER), "bomber": python(BOMB), "modest": script(REPORT)}
+        told = {
+            "eater": python(EATER, home.python),
+            "bomber": python(BOMB, home.python),
+            "modest": script(REPORT),
+        }
         # the last one is put on the board, claimed and worked on while the bomb goes off
         ids = {
             name: home.json(*add, name, "--description", text)["id"] for name, text in told.items()

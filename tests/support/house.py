@@ -19,13 +19,11 @@ import yaml
 from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.wire.client import BlockingClient
 from aiagent_coordinator.wire.protocol import hello_person
+from support.ordinary import NOBODY, NOBODY_ID, ordinary_python
 from support.repo import make_repo
 
 #: How long anything may take here before the test fails: generous, two busy cores.
 PATIENCE_SECONDS = 120.0
-
-#: Runs what follows as a user who is nobody here.
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--")
 
 COORDINATOR = [sys.executable, "-m", "aiagent_coordinator"]
 
@@ -67,6 +65,12 @@ class House:
     place: tuple[Path, Path] | None = None
     #: What every program here is started through: another user, for example.
     through: tuple[str, ...] = ()
+    #: The interpreter that runs the program.
+    python: str = sys.executable
+
+    @property
+    def program(self) -> list[str]:
+        return [*self.through, self.python, "-m", "aiagent_coordinator"]
 
     @property
     def config(self) -> Path:
@@ -102,8 +106,7 @@ class House:
             process = subprocess.Popen(
                 [
                     *under,
-                    *self.through,
-                    *COORDINATOR,
+                    *self.program,
                     "--config",
                     str(self.config),
                     "--log-format",
@@ -156,7 +159,7 @@ class House:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, as a person would."""
         done = subprocess.run(
-            [*self.through, *COORDINATOR, *arguments, "--config", str(self.config)],
+            [*self.program, *arguments, "--config", str(self.config)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -339,9 +342,12 @@ def be_ordinary(home: House) -> None:
     """Give the house to an ordinary user, where we are root: root escapes some limits."""
     if os.geteuid() != 0:
         return
+    home.root.chmod(0o755)
+    python = ordinary_python(home.root)
+    assert python is not None  # or the test was not to run here
     for path in (home.root, *home.root.rglob("*")):
-        os.chown(path, 65534, 65534, follow_symlinks=False)
-    home.through = NOBODY
+        os.chown(path, NOBODY_ID, NOBODY_ID, follow_symlinks=False)
+    home.through, home.python = NOBODY, str(python)
 
 
 def _run_id(run: dict[str, Any]) -> str:
