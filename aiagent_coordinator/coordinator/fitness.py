@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.providers.catalog import Catalog
+from aiagent_coordinator.runs import Assignment
 from aiagent_coordinator.sandbox.keeper import Sandboxes
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What cannot be started here, with the reasons in words for people."""
+
+    lines: dict[Assignment, str]
+    #: Agents that cannot be started in any project.
+    agents: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -20,20 +30,20 @@ class Fitness:
     catalog: Catalog
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
 
-    def unfit(self, actions: Iterable[Action]) -> dict[str, str]:
-        """The agents that cannot be started here, each with the reason in words for people.
-
-        One that can be started in some project is not among them.
-        """
-        found: dict[str, str | None] = {}
+    def judge(self, actions: Iterable[Action]) -> Verdict:
+        """Say what of these cannot be started here."""
+        lines: dict[Assignment, str] = {}
+        agents: dict[str, str | None] = {}
         for action in actions:
             agent_id, reason = action.assignment.agent_id, self.why_not(action)
-            found[agent_id] = reason and found.get(agent_id, reason)
-        return {agent_id: reason for agent_id, reason in found.items() if reason}
+            if reason:
+                lines[action.assignment] = reason
+            agents[agent_id] = reason and agents.get(agent_id, reason)
+        return Verdict(lines, {agent_id: reason for agent_id, reason in agents.items() if reason})
 
     def why_not(self, action: Action) -> str | None:
         """Why this line of work cannot be started here, or None."""
-        if action.provider not in set(self.catalog):
+        if action.provider not in self.catalog:
             return f"there is no provider {action.provider!r} here"
         models = self.catalog.get(action.provider).models
         if models and action.model not in models:

@@ -88,6 +88,9 @@ class Loop:
     _wake: anyio.Event = field(default_factory=anyio.Event)
     _resting: dict[Assignment, _Rest] = field(default_factory=dict[Assignment, _Rest])
     _version: int = 0
+    #: What the server last said that should run, and its name for that.
+    _actions: list[Action] = field(default_factory=list[Action])
+    _known: str = ""
     _last_started: dict[str, int] = field(default_factory=dict[str, int])
     _starts: int = 0
     #: Agents that cannot be started here, with the reason; told to the server with each look.
@@ -157,19 +160,23 @@ class Loop:
                 "unfit": self._unfit,
                 "waits": self._waits,
                 "circuits": list(self.admission.shown()),
+                **({"known": self._known} if self._known else {}),
             },
         )
         version = answer.get("version")
         self._version = version if isinstance(version, int) else 0
-        actions = _actions(answer.get("actions"))
-        self._look_for_unfit(actions)
+        if not self._known or answer.get("etag") != self._known:
+            self._actions = _actions(answer.get("actions"))
+            self._known = str(answer.get("etag") or "")
+        unfit = self.fitness.judge(self._actions)
+        self._note_unfit(unfit.agents)
         live = [run.as_live for run in self.supervisor.runs.values()]
         return plan(
-            actions,
+            self._actions,
             live,
             self.limits,
             gate=self.admission.gate(machine, is_busy=any(run.holds_place for run in live)),
-            resting={**self._rests(), **self._unfit_lines(actions)},
+            resting={**self._rests(), **self._unfit_lines(unfit.lines)},
             last_started=self._last_started,
         )
 
@@ -185,9 +192,8 @@ class Loop:
         await self.link.call("health_check", {})
         self._healthy_until = now + HEALTHY_SECONDS
 
-    def _look_for_unfit(self, actions: list[Action]) -> None:
-        """See who cannot be started here; news of it makes another pass, which tells the server."""
-        found = self.fitness.unfit(actions)
+    def _note_unfit(self, found: dict[str, str]) -> None:
+        """Log who cannot be started here; news of it makes another pass, which tells the server."""
         for agent_id, reason in found.items():
             if self._unfit.get(agent_id) != reason:
                 log_event(
@@ -202,13 +208,11 @@ class Loop:
             self._unfit = found
             self.wake()
 
-    def _unfit_lines(self, actions: list[Action]) -> Mapping[Assignment, str]:
+    def _unfit_lines(self, lines: Mapping[Assignment, str]) -> Mapping[Assignment, str]:
         """What cannot be started here; with the word of whose agent is unfit, the server says it so."""
-        found = {action.assignment: self.fitness.why_not(action) for action in actions}
         return {
             line: f"unschedulable: {reason}" if line.agent_id in self._unfit else reason
-            for line, reason in found.items()
-            if reason
+            for line, reason in lines.items()
         }
 
     def _note_disk(self, machine: Machine) -> None:

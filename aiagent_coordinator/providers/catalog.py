@@ -61,6 +61,9 @@ class Catalog:
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._definitions))
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._definitions
+
     def get(self, name: str) -> Definition:
         """The definition of that name.
 

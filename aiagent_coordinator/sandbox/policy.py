@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 
 
@@ -37,6 +38,8 @@ class Choice:
     write: tuple[Path, ...] = ()
 
 
+# asked for every line of work in every pass, and there are few
+@lru_cache(maxsize=256)
 def strictest(*wishes: Choice) -> Choice:
     """The strictest sandbox that anybody wishes for; what they open adds up."""
     return Choice(

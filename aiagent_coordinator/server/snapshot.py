@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import anyio
 
@@ -11,10 +14,15 @@ from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, chat, requests
 from aiagent_coordinator.store.engine import Store
+from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms
+from aiagent_coordinator.store.unit import Unit
 
-#: A scheduled retry falls due without an event; an answer is never older than this.
+#: So long an answer is given without a look at the store. Then the store is asked whether anything
+#: happened: other servers may have the same one.
 MAX_AGE_SECONDS = 0.5
+#: So old an answer may be in a store in which nothing happens.
+MAX_QUIET_SECONDS = 60.0
 #: Words, progress and looks of others change nothing about what should run.
 _IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run.refused"})
 
@@ -27,6 +35,18 @@ def changes_actions(event: Event) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What an answer was made of."""
+
+    #: The number of the newest event in it.
+    version: int
+    #: When it is old though nothing happens, by the clock of the store.
+    until: datetime
+    #: Monotonic seconds.
+    at: float
+
+
 class Snapshot:
     """The answer to `list_agent_actions`, made when asked for and dropped by events."""
 
@@ -37,8 +57,12 @@ class Snapshot:
         self._leases = leases
         self._monotonic = monotonic
         self._changes = 1
-        self._made_at_change = 0
-        self._made_at = 0.0
+        self._made: _Made | None = None
+        #: The newest change of this process, and when the store was asked, of the latest look.
+        self._looked = (0, 0.0)
+        #: Answers that say the same have the same name, of this server alone.
+        self._life = secrets.token_hex(8)
+        self._serial = 0
         self._answer: Json = {}
         self._by_pair: dict[tuple[str, str], Json] = {}
         self._chats: set[tuple[str, str]] = set()
@@ -61,14 +85,39 @@ class Snapshot:
         if self._is_old(wanted):
             async with self._lock:
                 if self._is_old(wanted):
-                    change, now = self._changes, self._monotonic()
-                    answer, self._chats = await self._store.read(
-                        lambda unit: (actions.list_actions(unit, self._leases), chat.wanted(unit))
-                    )
-                    self._answer = requests.to_wire(answer)
-                    self._by_pair = _by_pair(self._answer["actions"])
-                    self._made_at_change, self._made_at = change, now
+                    await self._renew()
         return self._answer
+
+    async def _renew(self) -> None:
+        look = (self._changes, self._monotonic())
+        found = await self._store.read(self._look)
+        if found is not None:
+            answer, chats, until = found
+            self._take(requests.to_wire(answer), chats)
+            self._made = _Made(answer.version, until, look[1])
+        self._looked = look
+
+    def _look(
+        self, unit: Unit
+    ) -> tuple[requests.ActionsAnswer, set[tuple[str, str]], datetime] | None:
+        """What should run, and until when; None if that is what it was."""
+        made = self._made
+        if (
+            made is not None
+            and unit.now < made.until
+            and self._monotonic() < made.at + MAX_QUIET_SECONDS
+            and last_seq(unit) == made.version
+        ):
+            return None
+        answer = actions.list_actions(unit, self._leases)
+        return answer, chat.wanted(unit), actions.holds_until(unit, self._leases)
+
+    def _take(self, answer: Json, chats: set[tuple[str, str]]) -> None:
+        if answer["actions"] != self._answer.get("actions"):
+            self._serial += 1
+            self._by_pair = _by_pair(answer["actions"])
+        self._answer = answer | {"etag": f"{self._life}.{self._serial}"}
+        self._chats = chats
 
     async def of_pair(self, agent_id: str, project_id: str) -> Json | None:
         """What should happen for one agent in one project; None: it does not work there."""
@@ -81,8 +130,8 @@ class Snapshot:
         return (agent_id, project_id) in self._chats
 
     def _is_old(self, wanted: int) -> bool:
-        age = self._monotonic() - self._made_at
-        return self._made_at_change < wanted or age > MAX_AGE_SECONDS
+        change, at = self._looked
+        return change < wanted or self._monotonic() - at > MAX_AGE_SECONDS
 
 
 def _by_pair(lines: list[Json]) -> dict[tuple[str, str], Json]:

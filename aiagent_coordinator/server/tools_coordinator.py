@@ -115,7 +115,10 @@ async def list_agent_actions(context: Context, arguments: requests.ListActions) 
     """Say what should start, hold and stop, for all assignments at once."""
     if arguments.coordinator_id in context.board.coordinators:
         context.board.told[arguments.coordinator_id] = arguments
-    return await context.board.snapshot.get()
+    answer = await context.board.snapshot.get()
+    if arguments.known == answer["etag"]:
+        return {name: answer[name] for name in ("version", "etag")}
+    return answer
 
 
 async def claim_run(context: Context, arguments: requests.ClaimRequest) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select
 
@@ -11,13 +12,15 @@ from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.store import chat, checkouts, projects, tables, waking
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
-from aiagent_coordinator.store.leases import LeaseTerms, is_takeable
+from aiagent_coordinator.store.leases import LeaseTerms, is_takeable, takeable_at
 from aiagent_coordinator.store.requests import Action, ActionsAnswer
 from aiagent_coordinator.store.runs import COUNTED, live_runs
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind, TaskStatus, WorkspaceKind
 
 _task = tables.task
+#: Longer than any answer is kept.
+_NEVER = timedelta(days=1)
 #: Behind every task that is due.
 _AFTER_ALL = 2**62
 
@@ -67,6 +70,19 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         actions += _stops(agent, project, live)
     actions += _chats(unit)
     return ActionsAnswer(last_seq(unit), tuple(actions))
+
+
+def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
+    """When something falls due that no event tells: a retry, or a run that may be taken over.
+
+    A lease that is renewed meanwhile counts at its old time. Far in the future when nothing will.
+    """
+    terms = terms or LeaseTerms()
+    later = (_task.c.status == TaskStatus.QUEUED) & (_task.c.not_before > unit.now)
+    moments = [unit.conn.scalar(select(func.min(_task.c.not_before)).where(later))]
+    moments += [takeable_at(run, opened_at=unit.opened_at, terms=terms) for run in live_runs(unit)]
+    ahead = [moment for moment in moments if moment is not None and moment > unit.now]
+    return min(ahead, default=unit.now + _NEVER)
 
 
 def not_due_yet(unit: Unit) -> list[str]:

@@ -52,12 +52,17 @@ def is_takeable(
     opened_at: datetime,
     terms: LeaseTerms,
 ) -> bool:
-    """Whether another coordinator may take a run over.
+    """Whether another coordinator may take a run over."""
+    return now >= takeable_at(run, opened_at=opened_at, terms=terms)
+
+
+def takeable_at(run: Run, *, opened_at: datetime, terms: LeaseTerms) -> datetime:
+    """From when on another coordinator may take a run over, if its lease is not renewed.
 
     A server that was away renewed nothing: the clock starts anew when it starts.
     """
     expires = max(run.lease_until, opened_at + timedelta(seconds=terms.seconds))
-    return now >= expires + timedelta(seconds=terms.takeover_grace_seconds)
+    return expires + timedelta(seconds=terms.takeover_grace_seconds)
 
 
 def take_over(

@@ -57,6 +57,8 @@ class ListActions:
     #: What waited at this coordinator when it last looked.
     waits: tuple[LineWait, ...] = ()
     circuits: tuple[OpenCircuit, ...] = ()
+    #: `etag` of the answer that the caller has; an answer that says the same has no actions.
+    known: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,15 @@ class Action:
 
 @dataclass(frozen=True)
 class ActionsAnswer:
-    """Answer of `list_agent_actions`; the version grows with every committed change."""
+    """Answer of `list_agent_actions`; the version grows with every committed change.
+
+    Answers of one server with the same `etag` have the same actions, which are left out where the
+    caller said that it knows them.
+    """
 
     version: int
     actions: tuple[Action, ...]
+    etag: str | None = None
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,24 @@ async def test_the_answer_is_kept_until_something_changes(short_dir: Path) -> No
         assert reads <= after_first + 1
 
 
+async def test_who_knows_the_answer_is_not_told_it_again(short_dir: Path) -> None:
+    async with (
+        serving(short_dir) as board,
+        connected(board, board.coordinator) as loop,
+        connected(board, board.person) as person,
+    ):
+        ask = {"coordinator_id": board.coordinator_id}
+        whole = await loop.tool("list_agent_actions", **ask)
+        known = {"known": whole["etag"]}
+        named = {name: whole[name] for name in ("version", "etag")}
+        assert await loop.tool("list_agent_actions", **ask, **known) == named
+        assert await loop.tool("list_agent_actions", **ask, known="another") == whole
+        await person.tool("create_task", project_id="garden", title="x")
+        news = await loop.tool("list_agent_actions", **ask, **known)
+        assert news["actions"] != whole["actions"]
+        assert news["etag"] != whole["etag"]
+
+
 @pytest.mark.parametrize("said", ["hello", "authenticated", "reported", "stop"])
 async def test_what_an_agent_or_a_person_says_is_pushed_to_the_runs_coordinator(
     short_dir: Path, said: str
