@@ -8,6 +8,7 @@ socket as everybody else.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -50,6 +51,8 @@ TITLES = {
     frozenset({"coordinator"}): "aac-coordinator",
     frozenset({"server"}): "aac-server",
 }
+#: After so long a start and the first pass have made what they make.
+SETTLE_SECONDS = 3.0
 #: A second Ctrl-C within this time ends the agents too.
 SECOND_INTERRUPT_SECONDS = 5.0
 
@@ -152,6 +155,7 @@ class _Life:
                     beside = await inside.enter_async_context(anyio.create_task_group())
                     inside.callback(beside.cancel_scope.cancel)
                     beside.start_soon(self._follow_file, store)
+                    beside.start_soon(_settle)
                     self._notifier.ready()
                     if journal is not None:
                         await self._coordinate(journal, beside)
@@ -297,6 +301,13 @@ def _bind_relay(path: Path) -> socket.socket:
     if path.parent == runtime_dir():
         make_private(path.parent)
     return bind_socket(path)
+
+
+async def _settle() -> None:
+    """Take what a start made out of the collector's sight: it stays, and each look at it is a stall."""
+    await anyio.sleep(SETTLE_SECONDS)
+    gc.freeze()
+    gc.enable()
 
 
 async def _try_sandboxes(sandboxes: Sandboxes) -> None:

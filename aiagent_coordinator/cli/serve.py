@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from aiagent_coordinator.cli import options, output
@@ -53,6 +55,8 @@ def run_roles(given: options.Options, roles: frozenset[str]) -> int:
     config = find_config(given.config)
     if config is None:
         output.talk(text("daemon.no_config"))
+    # a start makes much and drops nothing: the daemon lets the collector in again when it has settled
+    gc.disable()
     from aiagent_coordinator.daemon import run_daemon
 
     return run_daemon(
