@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,13 +18,14 @@ from aiagent_coordinator import failpoints
 from aiagent_coordinator.coordinator.admission import Admission
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.link import Link
+from aiagent_coordinator.coordinator.listing import Listing
 from aiagent_coordinator.coordinator.machine import Machine, look
-from aiagent_coordinator.coordinator.plan import Action, Limits, Plan, plan
+from aiagent_coordinator.coordinator.plan import Limits, Plan, plan
 from aiagent_coordinator.coordinator.recover import Recovery
 from aiagent_coordinator.coordinator.supervisor import Supervisor
-from aiagent_coordinator.errors import CoordinatorError, OvertakenError, ProtocolError
+from aiagent_coordinator.errors import CoordinatorError, OvertakenError
 from aiagent_coordinator.paths import LEAST_FREE_BYTES
-from aiagent_coordinator.runs import Assignment, Purpose
+from aiagent_coordinator.runs import Assignment
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
@@ -87,10 +87,8 @@ class Loop:
     pulse: Pulse = field(default_factory=Pulse)
     _wake: anyio.Event = field(default_factory=anyio.Event)
     _resting: dict[Assignment, _Rest] = field(default_factory=dict[Assignment, _Rest])
-    _version: int = 0
-    #: What the server last said that should run, and its name for that.
-    _actions: list[Action] = field(default_factory=list[Action])
-    _known: str = ""
+    #: What the server last said that should run.
+    _listed: Listing = field(default_factory=Listing)
     _last_started: dict[str, int] = field(default_factory=dict[str, int])
     _starts: int = 0
     #: Agents that cannot be started here, with the reason; told to the server with each look.
@@ -108,7 +106,7 @@ class Loop:
     def rest(self, assignment: Assignment, reason: str) -> None:
         """The server had nothing for this line of work after all: leave it alone for a moment."""
         until = self.supervisor.context.clock.monotonic() + REST_SECONDS
-        self._resting[assignment] = _Rest(reason, until, self._version)
+        self._resting[assignment] = _Rest(reason, until, self._listed.version)
 
     async def run(self, tasks: TaskGroup) -> None:
         """Make passes until cancelled; runs are started in `tasks`."""
@@ -153,6 +151,7 @@ class Loop:
 
     async def _decide(self, machine: Machine) -> Plan:
         """Ask what should run, and plan."""
+        now = self.supervisor.context.clock.monotonic()
         answer = await self.link.call(
             "list_agent_actions",
             {
@@ -160,19 +159,15 @@ class Loop:
                 "unfit": self._unfit,
                 "waits": self._waits,
                 "circuits": list(self.admission.shown()),
-                **({"known": self._known} if self._known else {}),
+                **self._listed.known(now),
             },
         )
-        version = answer.get("version")
-        self._version = version if isinstance(version, int) else 0
-        if not self._known or answer.get("etag") != self._known:
-            self._actions = _actions(answer.get("actions"))
-            self._known = str(answer.get("etag") or "")
-        unfit = self.fitness.judge(self._actions)
+        self._listed = self._listed.after(answer, now)
+        unfit = self.fitness.judge(self._listed.actions)
         self._note_unfit(unfit.agents)
         live = [run.as_live for run in self.supervisor.runs.values()]
         return plan(
-            self._actions,
+            self._listed.actions,
             live,
             self.limits,
             gate=self.admission.gate(machine, is_busy=any(run.holds_place for run in live)),
@@ -235,7 +230,7 @@ class Loop:
         self._resting = {
             assignment: rest
             for assignment, rest in self._resting.items()
-            if rest.until > now and rest.version == self._version
+            if rest.until > now and rest.version == self._listed.version
         }
         return {assignment: rest.reason for assignment, rest in self._resting.items()}
 
@@ -276,42 +271,3 @@ class Loop:
         ]
         if before != {(each["agent_id"], each["project_id"]) for each in self._waits}:
             self.wake()
-
-
-def _actions(items: object) -> list[Action]:
-    """Read the server's answer; an entry that makes no sense is skipped and said.
-
-    Raises:
-        ProtocolError: there is no list at all.
-    """
-    if not isinstance(items, list):
-        raise ProtocolError("the server answered list_agent_actions without a list of actions")
-    actions: list[Action] = []
-    for item in cast("list[dict[str, Any]]", items):
-        try:
-            actions.append(
-                Action(
-                    Assignment(
-                        str(item["agent_id"]),
-                        str(item["project_id"]),
-                        Purpose(item.get("purpose", "task")),
-                    ),
-                    str(item["action"]),
-                    str(item.get("reason", "")),
-                    str(item.get("provider") or ""),
-                    item.get("model"),
-                    item.get("task_id"),
-                    int(item.get("slots_free", 1)),
-                    item.get("max_concurrent"),
-                    str(item.get("approval") or "edits"),
-                )
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            log_event(
-                logger,
-                logging.WARNING,
-                "loop.failed",
-                "an action was not understood",
-                error=repr(error),
-            )
-    return actions

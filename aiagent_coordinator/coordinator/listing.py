@@ -1,0 +1,94 @@
+"""What the server says should run: read, and remembered by the name that the server gave it.
+
+An answer to a thousand lines of work that all hold is long, and mostly the one before. Who shows its
+name is told no more than that it still stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiagent_coordinator.coordinator.plan import Action
+from aiagent_coordinator.errors import ProtocolError
+from aiagent_coordinator.runs import Assignment, Purpose
+from aiagent_coordinator.telemetry import log_event
+
+logger = logging.getLogger(__name__)
+
+#: So long an answer is not asked for as a whole again.
+KNOWN_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One answer to `list_agent_actions`."""
+
+    version: int = 0
+    actions: Sequence[Action] = ()
+    #: The server's name for these actions; None where they must be told again.
+    etag: str | None = None
+    #: Until when the name is shown, monotonic.
+    until: float = 0.0
+
+    def known(self, now: float) -> dict[str, str]:
+        """The argument that names what is known; none when the whole is wanted."""
+        return {"known": self.etag} if self.etag is not None and now < self.until else {}
+
+    def after(self, answer: Mapping[str, object], now: float) -> Listing:
+        """What is known after an answer.
+
+        Only that nothing is to be done is remembered: what leads to nothing is asked for anew.
+
+        Raises:
+            ProtocolError: there is no list of actions, and it does not name ours.
+        """
+        said, etag = answer.get("version"), answer.get("etag")
+        version = said if isinstance(said, int) else 0
+        if "actions" not in answer and self.known(now) == {"known": etag}:
+            return Listing(version, self.actions, self.etag, self.until)
+        actions = _read(answer.get("actions"))
+        if isinstance(etag, str) and all(action.action == "hold" for action in actions):
+            return Listing(version, actions, etag, now + KNOWN_SECONDS)
+        return Listing(version, actions)
+
+
+def _read(items: object) -> list[Action]:
+    """Read the server's answer; an entry that makes no sense is skipped and said.
+
+    Raises:
+        ProtocolError: there is no list at all.
+    """
+    if not isinstance(items, list):
+        raise ProtocolError("the server answered list_agent_actions without a list of actions")
+    actions: list[Action] = []
+    for item in cast("list[dict[str, Any]]", items):
+        try:
+            actions.append(
+                Action(
+                    Assignment(
+                        str(item["agent_id"]),
+                        str(item["project_id"]),
+                        Purpose(item.get("purpose", "task")),
+                    ),
+                    str(item["action"]),
+                    str(item.get("reason", "")),
+                    str(item.get("provider") or ""),
+                    item.get("model"),
+                    item.get("task_id"),
+                    int(item.get("slots_free", 1)),
+                    item.get("max_concurrent"),
+                    str(item.get("approval") or "edits"),
+                )
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            log_event(
+                logger,
+                logging.WARNING,
+                "loop.failed",
+                "an action was not understood",
+                error=repr(error),
+            )
+    return actions
