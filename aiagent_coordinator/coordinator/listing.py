@@ -40,7 +40,8 @@ class Listing:
     def after(self, answer: Mapping[str, object], now: float) -> Listing:
         """What is known after an answer.
 
-        Only that nothing is to be done is remembered: what leads to nothing is asked for anew.
+        Only that nothing is to be done is remembered. What leads to something, or is not understood,
+        is asked for anew.
 
         Raises:
             ProtocolError: there is no list of actions, and it does not name ours.
@@ -49,22 +50,21 @@ class Listing:
         version = said if isinstance(said, int) else 0
         if "actions" not in answer and self.known(now) == {"known": etag}:
             return Listing(version, self.actions, self.etag, self.until)
-        actions = _read(answer.get("actions"))
-        if isinstance(etag, str) and all(action.action == "hold" for action in actions):
+        items = answer.get("actions")
+        if not isinstance(items, list):
+            raise ProtocolError("the server answered list_agent_actions without a list of actions")
+        items = cast("list[dict[str, Any]]", items)
+        actions = _read(items)
+        is_idle = len(actions) == len(items) and all(one.action == "hold" for one in actions)
+        if is_idle and isinstance(etag, str):
             return Listing(version, actions, etag, now + KNOWN_SECONDS)
         return Listing(version, actions)
 
 
-def _read(items: object) -> list[Action]:
-    """Read the server's answer; an entry that makes no sense is skipped and said.
-
-    Raises:
-        ProtocolError: there is no list at all.
-    """
-    if not isinstance(items, list):
-        raise ProtocolError("the server answered list_agent_actions without a list of actions")
+def _read(items: list[dict[str, Any]]) -> list[Action]:
+    """Read the lines of an answer; one that makes no sense is skipped and said."""
     actions: list[Action] = []
-    for item in cast("list[dict[str, Any]]", items):
+    for item in items:
         try:
             actions.append(
                 Action(

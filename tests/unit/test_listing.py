@@ -31,6 +31,8 @@ def test_that_nothing_is_to_be_done_is_not_told_twice():
         answer(IDLE, IDLE | {"action": "start"}),
         answer(IDLE | {"action": "stop"}),
         answer(IDLE | {"action": "fly"}),
+        answer(IDLE, {}),
+        answer(None),
         answer(IDLE, etag=None),
         answer(IDLE, etag=7),
     ],
