@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import chat, checkouts, projects, tables, waking
+from aiagent_coordinator.store import checkouts, projects, tables, waking, wanting
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable, takeable_at
@@ -183,14 +183,16 @@ def _stops(agent: Agent, project: Project, live: Iterable[Run]) -> list[Action]:
 
 
 def _chats(unit: Unit) -> list[Action]:
-    """Chats in which somebody waits for an answer, where anything may start."""
-    wanted = chat.wanted(unit)
+    """Chats in which something is to be said, where anything may start."""
+    wanted = wanting.wanted(unit)
     if not wanted:
         return []
     return [
-        replace(_line(agent, project, "start", "message", 1), purpose=Purpose.CHAT)
+        replace(_line(agent, project, "start", reason, 1), purpose=Purpose.CHAT)
         for agent, project in projects.assignments(unit)
-        if (agent.id, project.id) in wanted and agent.enabled and project.status == "active"
+        if (reason := wanted.get((agent.id, project.id)))
+        and agent.enabled
+        and project.status == "active"
     ]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from aiagent_coordinator.clock import Clock, SystemClock
 from aiagent_coordinator.errors import MigrationError, StoreError
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import talk_tables
 from aiagent_coordinator.store.database import Pending, translate
 from aiagent_coordinator.store.revision import HEAD, READ_REVISION
 from aiagent_coordinator.store.unit import Moment, Unit, write_events
@@ -157,7 +157,7 @@ def open_postgres(url: str, clock: Clock | None) -> PostgresDatabase:
 
 def postgres_engine(url: str) -> Engine:
     """Make the engine, through psycopg 3."""
-    tables.speak_postgresql()
+    talk_tables.speak_postgresql()
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": CONNECT_SECONDS},
