@@ -41,6 +41,8 @@ class SqliteDatabase:
         self._write_engine = _engine(path, "BEGIN IMMEDIATE", read_only=False)
         self._read_engine = _engine(path, "BEGIN", read_only=True)
         self._writer = self._write_engine.connect()
+        #: Nobody else writes here.
+        self.ear = None
         #: Why nothing may be written any more, if so.
         self.broken: StoreError | None = None
 
