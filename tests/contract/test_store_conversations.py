@@ -321,7 +321,9 @@ async def test_a_delegation_is_taken_done_and_told_to_the_session_at_work(
             assert (done.state, done.result) == (DelegationState.COMPLETED, "Red it is")
         assert await read_notices(store, work) == ["delegation_completed"]
         assert await read_notices(store, ann) == []
-        found = await store.read(lambda unit: conversation_reads.of_tasks(unit, [work.task_id]))
+        found = await store.read(
+            lambda unit: conversation_reads.of_tasks(unit, [str(work.task_id)])
+        )
         assert [each.id for each in found] == [one.id]
         other = await chatting(store, "bob")
         with pytest.raises(NotFoundError):

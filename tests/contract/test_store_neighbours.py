@@ -57,7 +57,7 @@ async def two(url: str, folder: Path) -> AsyncGenerator[Two]:
         await boards[0].store.write(lambda unit: _declare(unit, folder))
         for board in boards:
             await stack.enter_async_context(hosting(board))
-        yield Two(*boards, url)
+        yield Two(boards[0], boards[1], url)
 
 
 def _declare(unit: Unit, folder: Path) -> None:
