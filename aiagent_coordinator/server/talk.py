@@ -47,7 +47,7 @@ def _where(unit: Unit, run: Run, target: str | None, conversation_id: str | None
         if not found:
             raise ValidationError(
                 f"you have no conversation with {str(target)[:100]}",
-                hint="begin one with start_conversation; people are `person`",
+                hint="begin one with start_conversation; people are called person",
                 key="target_agent_id",
             )
         return found[0]
