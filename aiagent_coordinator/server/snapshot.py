@@ -98,9 +98,7 @@ class Snapshot:
             self._made = _Made(answer.version, until, look[1])
         self._looked = look
 
-    def _look(
-        self, unit: Unit
-    ) -> tuple[requests.ActionsAnswer, _Chats, datetime] | None:
+    def _look(self, unit: Unit) -> tuple[requests.ActionsAnswer, _Chats, datetime] | None:
         """What should run, and until when; None if that is what it was."""
         made = self._made
         if (

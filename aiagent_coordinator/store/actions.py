@@ -73,7 +73,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
 
 
 def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
-    """When something falls due that no event tells: a retry, or a run that may be taken over.
+    """When something falls due that no event tells: a retry, a run to be taken over, a chat that has rested.
 
     A lease that is renewed meanwhile counts at its old time. Far in the future when nothing will.
     """
@@ -81,6 +81,7 @@ def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
     later = (_task.c.status == TaskStatus.QUEUED) & (_task.c.not_before > unit.now)
     moments = [unit.conn.scalar(select(func.min(_task.c.not_before)).where(later))]
     moments += [takeable_at(run, opened_at=unit.opened_at, terms=terms) for run in live_runs(unit)]
+    moments += wanting.rests_until(unit)
     ahead = [moment for moment in moments if moment is not None and moment > unit.now]
     return min(ahead, default=unit.now + _NEVER)
 

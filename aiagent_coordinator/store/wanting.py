@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import func, select
@@ -39,6 +39,17 @@ def wanted(unit: Unit) -> dict[tuple[str, str], str]:
             if pair not in live and pair not in found and not _rests(unit, pair, since):
                 found[pair] = reason
     return found
+
+
+def rests_until(unit: Unit) -> list[datetime]:
+    """When chats whose sessions left something as it was may have the next one; of each that rests."""
+    ends: list[datetime] = []
+    for _, source in _SOURCES:
+        for pair, since in source(unit).items():
+            failures, last = _failed(unit, pair, since)
+            if last is not None and 0 < failures < chat.MAX_FAILURES:
+                ends.append(last + timedelta(seconds=chat.REST_SECONDS * failures))
+    return ends
 
 
 def give_up(unit: Unit) -> bool:

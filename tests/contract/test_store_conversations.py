@@ -279,6 +279,9 @@ async def test_a_partner_whose_sessions_fail_rests_like_any_chat(
         assert (start.agent_id, start.action, start.reason) == ("bob", "start", "conversation")
         await gone(store, await session(store, "bob"))
         assert await store.read(wanting.wanted) == {}
+        (end,) = await store.read(wanting.rests_until)
+        assert (end - clock.now()).total_seconds() == chat.REST_SECONDS
+        assert await store.read(actions.holds_until) == end, "no event tells it"
         clock.advance(chat.REST_SECONDS + 1)
         assert await store.read(wanting.wanted) == {BOB: "conversation"}
 
