@@ -12,7 +12,7 @@ from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.runs import Run, RunPhase
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.talk_rows import conversation_of
-from aiagent_coordinator.store.talk_tables import conversation
+from aiagent_coordinator.store.talk_tables import NOT_OVER, conversation
 from aiagent_coordinator.store.unit import Unit
 
 Side = Literal["initiator", "participant"]
@@ -153,11 +153,13 @@ def expired(unit: Unit, run: Run | None = None) -> list[str]:
     """Ids of the open conversations in which nobody said anything for too long; of one session, or of all."""
     query = select(conversation.c.id).where(
         conversation.c.state.in_(OPEN_STANDINGS),
+        NOT_OVER,
         conversation.c.last_at <= unit.now - timedelta(seconds=IDLE_SECONDS),
     )
     if run is not None:
         query = query.where(of_run(run.id))
-    return list(unit.conn.scalars(query.order_by(conversation.c.id)))
+    # in one order, so that two servers that do the same never wait for each other
+    return sorted(unit.conn.scalars(query))
 
 
 def expire(unit: Unit, run: Run | None = None) -> None:

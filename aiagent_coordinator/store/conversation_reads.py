@@ -14,7 +14,7 @@ from aiagent_coordinator.store.conversation_ends import actor_of, of_run
 from aiagent_coordinator.store.find import find_id
 from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.talk_rows import conversation_of, spoken_of
-from aiagent_coordinator.store.talk_tables import conversation, conversation_message
+from aiagent_coordinator.store.talk_tables import NOT_OVER, conversation, conversation_message
 from aiagent_coordinator.store.unit import Unit
 
 _said = conversation_message
@@ -46,7 +46,7 @@ def waiting(unit: Unit) -> dict[tuple[str, str], datetime]:
             conversation.c.project_id,
             func.max(conversation.c.created_at),
         )
-        .where(conversation.c.state == Standing.PENDING)
+        .where(conversation.c.state == Standing.PENDING, NOT_OVER)
         .group_by(conversation.c.participant_agent_id, conversation.c.project_id)
     )
     return {(agent, project): since for agent, project, since in unit.conn.execute(query).all()}

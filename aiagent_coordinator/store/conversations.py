@@ -26,7 +26,7 @@ from aiagent_coordinator.store import conversation_ends as ends
 from aiagent_coordinator.store import conversation_reads as reads
 from aiagent_coordinator.store import projects
 from aiagent_coordinator.store.talk_rows import conversation_of
-from aiagent_coordinator.store.talk_tables import conversation, conversation_message
+from aiagent_coordinator.store.talk_tables import NOT_OVER, conversation, conversation_message
 from aiagent_coordinator.store.unit import Unit
 
 #: What `max_turns` is put between.
@@ -123,6 +123,7 @@ def requested(unit: Unit, run: Run, by: str | None = None) -> Conversation | Non
             conversation.c.participant_agent_id == run.agent_id,
             conversation.c.project_id == run.project_id,
             conversation.c.state == Standing.PENDING,
+            NOT_OVER,
         )
         .order_by(conversation.c.created_at, conversation.c.id)
         .limit(1)

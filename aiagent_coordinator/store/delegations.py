@@ -18,7 +18,7 @@ from aiagent_coordinator.runs import Purpose, Run, RunPhase
 from aiagent_coordinator.store import notifications, tables
 from aiagent_coordinator.store.conversations import check_partner
 from aiagent_coordinator.store.talk_rows import delegation_of
-from aiagent_coordinator.store.talk_tables import delegation
+from aiagent_coordinator.store.talk_tables import UNFINISHED, delegation
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TERMINAL, TaskStatus
 
@@ -68,6 +68,7 @@ def pending(unit: Unit, run: Run) -> Delegation | None:
             delegation.c.agent_id == run.agent_id,
             delegation.c.project_id == run.project_id,
             delegation.c.state == DelegationState.PENDING,
+            UNFINISHED,
         )
         .order_by(delegation.c.created_at, delegation.c.id)
         .limit(1)
@@ -138,7 +139,7 @@ def fail(unit: Unit, one: Delegation, reason: str) -> None:
 
 def all_pending(unit: Unit) -> list[Delegation]:
     """Those that wait for a session, of all agents."""
-    query = select(delegation).where(delegation.c.state == DelegationState.PENDING)
+    query = select(delegation).where(delegation.c.state == DelegationState.PENDING, UNFINISHED)
     return [delegation_of(row) for row in unit.conn.execute(query).mappings().all()]
 
 
@@ -149,6 +150,7 @@ def withdrawn(unit: Unit) -> list[Delegation]:
         .join(tables.task, tables.task.c.id == delegation.c.task_id)
         .where(
             delegation.c.state == DelegationState.PENDING,
+            UNFINISHED,
             tables.task.c.status == TaskStatus.CANCELLED,
         )
     )
@@ -159,7 +161,7 @@ def waiting(unit: Unit) -> dict[tuple[str, str], datetime]:
     """Agents and projects for whose chat something was delegated, and since when at the latest."""
     query = (
         select(delegation.c.agent_id, delegation.c.project_id, func.max(delegation.c.created_at))
-        .where(delegation.c.state == DelegationState.PENDING)
+        .where(delegation.c.state == DelegationState.PENDING, UNFINISHED)
         .group_by(delegation.c.agent_id, delegation.c.project_id)
     )
     return {(agent, project): since for agent, project, since in unit.conn.execute(query).all()}

@@ -12,6 +12,13 @@ from aiagent_coordinator.store.columns import ID, Instant
 
 metadata = tables.metadata
 
+# SQLite takes an index of some rows only where a query has its very condition: with `NOT_OVER` and
+# `UNFINISHED` beside their own, queries of what goes on read no history.
+_NOT_OVER = "state IN ('pending', 'active', 'terminating')"
+_UNFINISHED = "state IN ('pending', 'processing')"
+NOT_OVER = text(f"conversation.{_NOT_OVER}")
+UNFINISHED = text(f"delegation.{_UNFINISHED}")
+
 
 def speak_postgresql() -> None:
     """Give PostgreSQL the conditions of all indexes, these among them."""
@@ -52,7 +59,7 @@ delegation = Table(
         "ix_delegation_open",
         "agent_id",
         "project_id",
-        where="state IN ('pending', 'processing')",
+        where=_UNFINISHED,
     ),
 )
 
@@ -90,7 +97,7 @@ conversation = Table(
         "ix_conversation_open",
         "participant_agent_id",
         "project_id",
-        where="state IN ('pending', 'active', 'terminating')",
+        where=_NOT_OVER,
     ),
 )
 

@@ -20,6 +20,7 @@ from aiagent_coordinator.store import claims, passkeys, projects, requests
 from aiagent_coordinator.store.talk_tables import conversation
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project
+from aiagent_coordinator.wire.protocol import ACTIONS_URI
 from support.board import Board, Claimed, Raw, connected, content_of, hosting, serving, tool_call
 from support.pm import PASSKEY, value
 
@@ -386,3 +387,41 @@ async def test_a_conversation_goes_on_in_the_next_life_of_the_server(short_dir: 
             assert one["content"] == "Red."
             more = await ann.tool("send_message", content="Good.", conversation_id=where)
             assert more["current_turns"] == 3
+
+
+@pytest.mark.parametrize("what", ["conversation", "delegation"])
+async def test_coordinators_are_told_at_once_that_somebody_is_to_talk(
+    short_dir: Path, what: str
+) -> None:
+    async with chats(short_dir) as (board, ann, _):
+        working = await board.claim()
+        async with (
+            connected(board, board.coordinator) as coordinator,
+            connected(board, working.hello()) as worker,
+        ):
+            await worker.tool("get_my_task")
+            await coordinator.request("resources/subscribe", {"uri": ACTIONS_URI})
+            # what was pushed for anything before has come once this is answered
+            await anyio.sleep(0.2)
+            await coordinator.request("ping")
+            seen = len(coordinator.seen)
+            if what == "conversation":
+                await begin(ann)
+            else:
+                await worker.tool(
+                    "delegate_to_chat_session", target_agent_id="bob", purpose="Agree"
+                )
+            pushed = await coordinator.until(
+                lambda frame: frame.get("method") == "notifications/resources/updated"
+            )
+            assert len(coordinator.seen) == seen + 1
+            assert pushed["params"]["uri"] == ACTIONS_URI
+            if what == "conversation":
+                lines = (await coordinator.tool("list_agent_actions", coordinator_id="crd_x"))[
+                    "actions"
+                ]
+                assert {
+                    (line["agent_id"], line["reason"])
+                    for line in lines
+                    if line["purpose"] == "chat"
+                } == {("bob", "conversation")}
