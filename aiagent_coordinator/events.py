@@ -50,6 +50,17 @@ STORE_EVENTS: dict[str, str] = {
     "notification.read": "An agent read what it was told; data: count.",
     "message.sent": "Somebody wrote in the chat of an agent; data: message_id, author.",
     "message.read": "A session of the agent read messages; data: count.",
+    "conversation.requested": "An agent wants to talk with another; data: conversation_id, initiator, participant.",
+    "conversation.began": "The other agent took it up; data: conversation_id, initiator, participant.",
+    "conversation.said": "Something was said there; data: conversation_id, initiator, participant, number.",
+    "conversation.read": "A session read what was said; data: count.",
+    "conversation.ending": "It is over, and not both sides know; data: conversation_id, initiator, participant, by, reason.",
+    "conversation.ended": "It is over, and everybody knows; data: conversation_id, initiator, participant, state, by, reason.",
+    "delegation.made": "A session at work asked its agent's chat to talk with another; data: delegation_id, target.",
+    "delegation.taken": "A session for the chat took that up; data: delegation_id, tries.",
+    "delegation.completed": "It did what was asked; data: delegation_id.",
+    "delegation.returned": "That session ended before; another will take it up; data: delegation_id.",
+    "delegation.failed": "Nobody will do it any more; data: delegation_id, reason.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

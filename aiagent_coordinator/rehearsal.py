@@ -31,6 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from aiagent_coordinator.rehearsal_talk import Talker
+
 #: Longer than the bridge holds a call while the coordinator restarts (45 s).
 CALL_SECONDS = 120.0
 #: A command of the script; a stuck one ends the rehearsal, not the test that waits for it.
@@ -39,7 +41,6 @@ COMMAND_SECONDS = 600.0
 CHILD_END_SECONDS = 5.0
 #: More answers than any real task needs: a server that never says `exit` is a fault.
 MAX_ACTIONS = 1000
-_ANSWER_CHARS = 4000
 EXIT_BAD_SCRIPT = 2
 EXIT_CALL_FAILED = 97
 
@@ -166,12 +167,6 @@ class Agent:
                 ]
             answer = self.call("report_completed", **said)
             self.is_reported = answer.get("accepted", True) is not False
-
-    def answer_people(self) -> None:
-        """Read what people wrote, and repeat it."""
-        asked: list[Json] = self.call("get_pending_messages")["pending_messages"]
-        said = " / ".join(str(one["content"]) for one in asked)
-        self.call("send_message", content=f"You wrote: {said}"[:_ANSWER_CHARS])
 
 
 def say(_agent: Agent, *, text: str) -> None:
@@ -362,6 +357,14 @@ def call(agent: Agent, *, tool: str, arguments: Json | None = None, fails: bool 
     print(f"{tool}: {json.dumps(answer)}", flush=True)
 
 
+def hear(agent: Agent, *, action: str, seconds: float = 60.0) -> None:
+    """Wait for a notification, and print what it says."""
+    heard = Talker(agent.call).hear(action, seconds)
+    if heard is None:
+        raise CallFailedError(f"no notification {action!r} within {seconds:g} s")
+    print(f"heard: {heard}", flush=True)
+
+
 def judge(agent: Agent, *, path: str, holds: str) -> None:
     """Judge a result: accept it when a file of its commit holds a text, else send it back."""
     commit = _object(agent.task.get("review")).get("commit")
@@ -393,6 +396,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "delegate": delegate,
     "call": call,
     "judge": judge,
+    "hear": hear,
     "progress": progress,
     "chatter": chatter,
     "ask": ask,
@@ -480,21 +484,13 @@ def perform(agent: Agent, steps: tuple[Step, ...]) -> None:
         STEPS[step.name](agent, **step.arguments)
 
 
-def converse(agent: Agent, action: str) -> bool:
-    """Do what a session for a chat is told; False: that is no word of one."""
-    if action == "get_pending_messages":
-        agent.answer_people()
-    # where it is told to wait, the server has waited already
-    return action in {"get_pending_messages", "wait_for_messages"}
-
-
 def follow(agent: Agent, prompt: str) -> None:
     """Do what the coordinator says until it says `exit`.
 
     Raises:
         CallFailedError: a call failed, or the coordinator never comes to an end.
     """
-    is_worked = False
+    is_worked, talker = False, Talker(agent.call)
     for _ in range(MAX_ACTIONS):
         answer = agent.call("get_next_action")
         action = answer.get("action")
@@ -504,7 +500,7 @@ def follow(agent: Agent, prompt: str) -> None:
             case "wait" if answer.get("state") == "waiting_for_workers":
                 agent.call("logout")
                 return
-            case _ if manage(agent, answer) or converse(agent, str(action)):
+            case _ if manage(agent, answer) or talker.follow(answer):
                 pass
             case "work" | "report_completion" | "create_subtasks" | "review":
                 if not is_worked and not (action == "report_completion" and "progress" in answer):

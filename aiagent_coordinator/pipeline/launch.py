@@ -20,6 +20,9 @@ from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
+#: What of the answer to the exit decides how the run ended.
+_KEPT = ("report", "question", "hello_at", "authenticated_at", "unanswered")
+
 
 async def launch(record: RunRecord, context: Context, control: Control) -> RunRecord:
     """Start the shim, tell the server, open the gate."""
@@ -182,5 +185,5 @@ async def tell_exit(record: RunRecord, context: Context, _control: Control) -> R
         facts = await context.reporter.deliver(record.run_id, 1, "report_run_exit", report)
     except StaleRunError:
         return record.at(Stage.SEAL, superseded=True)
-    kept = {key: facts.get(key) for key in ("report", "question", "hello_at", "authenticated_at")}
+    kept = {key: facts.get(key) for key in _KEPT}
     return record.at(Stage.SEAL, facts=kept)

@@ -1,7 +1,8 @@
 """How a run ended, decided from its facts. Pure.
 
 The agent's report and the checks decide; the exit code is kept beside them and never stands for
-the reason. No report is never success, except for programs that cannot report.
+the reason. No report is never success, except for programs that cannot report, and for sessions of a
+chat that left nothing without an answer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from aiagent_coordinator.executors.base import HoldState
 from aiagent_coordinator.pipeline.run import RunRecord
-from aiagent_coordinator.runs import RunOutcome
+from aiagent_coordinator.runs import Purpose, RunOutcome
 
 #: Ends that we caused and that say nothing about the task.
 _OUR_STOPS = frozenset({"stopped", "killed", "drained"})
@@ -80,6 +81,8 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
     if diagnosed in {None, "exit_nonzero"} and _could_not_resume(record):
         # Nothing was tried yet: the next run begins anew, with the hand-off, and no attempt is lost.
         return End(RunOutcome.FAILED, "spawn_failed")
+    if diagnosed is None and _has_said_all(record):
+        return End(RunOutcome.SUCCEEDED)
     return End(RunOutcome.FAILED, diagnosed or _unreported(record))
 
 
@@ -124,6 +127,14 @@ def _could_not_resume(record: RunRecord) -> bool:
     """Whether the CLI gave up a session it was to go on with before its agent called us."""
     is_early = not record.facts.get("authenticated_at")
     return bool(record.resumed_session_id and record.exit_code and is_early)
+
+
+def _has_said_all(record: RunRecord) -> bool:
+    """Whether a session for a chat ended by itself and left nothing without an answer: it owes no report."""
+    has_talked = record.facts.get("authenticated_at") is not None
+    is_clean = record.exit_code == 0 and record.signal is None
+    is_chat = record.purpose == Purpose.CHAT
+    return is_chat and is_clean and has_talked and record.facts.get("unanswered") == 0
 
 
 def _unreported(record: RunRecord) -> str:

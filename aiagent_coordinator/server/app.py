@@ -8,7 +8,6 @@ import resource
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -29,10 +28,9 @@ from aiagent_coordinator.server.log_watch import LogWatch
 from aiagent_coordinator.server.protocols import Protocols
 from aiagent_coordinator.server.snapshot import Snapshot
 from aiagent_coordinator.server.sockets import Peer, peer_of
+from aiagent_coordinator.server.upkeep import keep_up
 from aiagent_coordinator.server.web import Parts, Web
-from aiagent_coordinator.store import questions
 from aiagent_coordinator.store.leases import LeaseTerms
-from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.tasks import AskPolicy, SubtaskPolicy
 from aiagent_coordinator.telemetry import log_event
 
@@ -41,8 +39,6 @@ if TYPE_CHECKING:
 
     from aiagent_coordinator.clock import Clock
     from aiagent_coordinator.store.engine import Store
-    from aiagent_coordinator.store.unit import Unit
-    from aiagent_coordinator.tasks import Question
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +51,6 @@ STOP_SECONDS = 3.0
 CLOSE_SECONDS = 1.0
 #: How often half lines and stalled writes are looked for.
 SWEEP_SECONDS = 1.0
-#: How often questions are looked for that nobody answered in days.
-EXPIRE_SECONDS = 30.0
 #: After the system refused to accept: no file descriptors are left.
 ACCEPT_REST_SECONDS = 0.1
 
@@ -183,7 +177,7 @@ class Server:
                 self._live.begin(tasks)
                 self._herald.begin(tasks)
                 tasks.start_soon(self._sweep)
-                tasks.start_soon(self._expire_questions)
+                tasks.start_soon(keep_up, self._store)
                 tasks.start_soon(legacy.sweep, self._boards)
                 tasks.start_soon(self._protocols.prefetch)
                 if self._settings.state is not None:
@@ -303,14 +297,6 @@ class Server:
                         "a connection was closed in the middle of a line",
                     )
 
-    async def _expire_questions(self) -> None:
-        """Fail tasks that waited too long for an answer."""
-        while True:
-            found = await self._store.read(questions.expired)
-            for question in found:
-                await self._store.write(partial(_expire, question=question))
-            await anyio.sleep(EXPIRE_SECONDS)
-
     async def _stop(self, listener: SocketListener) -> None:
         await listener.aclose()
         self._web.refuse_more()
@@ -330,10 +316,6 @@ class Server:
             for connection in ending:
                 await connection.done.wait()
         await self._web.stop()
-
-
-def _expire(unit: Unit, question: Question) -> None:
-    questions.expire(unit, question, lock_task(unit, question.task_id))
 
 
 def _room_for_connections() -> int:

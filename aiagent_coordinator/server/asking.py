@@ -1,4 +1,4 @@
-"""Calls that wait for a person: who waits for which question, woken when something happened to it."""
+"""Calls that wait: who waits for which question or in which chat, woken when something happened there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from aiagent_coordinator.events import Event
 
 #: Events after which a waiting call looks again.
 _RINGS = frozenset({"question.answered", "question.closed"})
+
+
+#: Events after which the chat of the agent that they name looks again.
+_CHAT = frozenset({"message.sent", "notification.sent", "delegation.made", "delegation.returned"})
+
+
+def _sides(event: Event) -> tuple[object, ...]:
+    """Whose chats an event is about."""
+    if event.action.startswith("conversation."):
+        return event.data.get("initiator"), event.data.get("participant")
+    return (event.agent_id,) if event.action in _CHAT else ()
 
 
 class Bells:
@@ -27,8 +38,9 @@ class Bells:
                 self._ring(str(event.data.get("question_id")))
             elif event.action == "run.stop_requested" and event.run_id is not None:
                 self._ring(event.run_id)
-            elif event.action == "message.sent":
-                self._ring(f"chat:{event.agent_id}/{event.project_id}")
+            else:
+                for agent_id in _sides(event):
+                    self._ring(f"chat:{agent_id}/{event.project_id}")
 
     def close(self) -> None:
         """Wake everybody: the server stops."""

@@ -25,6 +25,7 @@ from aiagent_coordinator.server import (
     tools_board,
     tools_chat,
     tools_coordinator,
+    tools_delegation,
     tools_execution,
     tools_legacy,
     tools_look,
@@ -37,6 +38,7 @@ from aiagent_coordinator.server import (
     tools_review,
     tools_self,
     tools_steps,
+    tools_talk,
     tools_usage,
 )
 from aiagent_coordinator.server.asking import Bells
@@ -86,6 +88,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_execution.TOOLS,
     **tools_notice.TOOLS,
     **tools_chat.TOOLS,
+    **tools_talk.TOOLS,
+    **tools_delegation.TOOLS,
     **tools_orders.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
@@ -98,6 +102,7 @@ TOOLS: dict[str, Tool] = {
     **tools_usage.TOOLS,
     **tools_review.PERSON_TOOLS,
     **tools_chat.PERSON_TOOLS,
+    **tools_talk.PERSON_TOOLS,
 }
 
 

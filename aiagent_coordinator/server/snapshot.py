@@ -12,7 +12,7 @@ import anyio
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, chat, requests
+from aiagent_coordinator.store import actions, requests, wanting
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms
@@ -23,16 +23,17 @@ from aiagent_coordinator.store.unit import Unit
 MAX_AGE_SECONDS = 0.5
 #: So old an answer may be in a store in which nothing happens.
 MAX_QUIET_SECONDS = 60.0
+_RELEVANT = frozenset({"project", "agent", "task", "run", "message", "conversation", "delegation"})
 #: Words, progress and looks of others change nothing about what should run.
 _IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run.refused"})
+
+_Chats = dict[tuple[str, str], str]
 
 
 def changes_actions(event: Event) -> bool:
     """Whether what should run may be another after this event."""
     kind = event.action.partition(".")[0]
-    return (
-        kind in {"project", "agent", "task", "run", "message"} and event.action not in _IRRELEVANT
-    )
+    return kind in _RELEVANT and event.action not in _IRRELEVANT
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Snapshot:
         self._serial = 0
         self._answer: Json = {}
         self._by_pair: dict[tuple[str, str], Json] = {}
-        self._chats: set[tuple[str, str]] = set()
+        self._chats: _Chats = {}
         self._lock = anyio.Lock()
 
     def notice(self, events: Sequence[Event]) -> bool:
@@ -97,9 +98,7 @@ class Snapshot:
             self._made = _Made(answer.version, until, look[1])
         self._looked = look
 
-    def _look(
-        self, unit: Unit
-    ) -> tuple[requests.ActionsAnswer, set[tuple[str, str]], datetime] | None:
+    def _look(self, unit: Unit) -> tuple[requests.ActionsAnswer, _Chats, datetime] | None:
         """What should run, and until when; None if that is what it was."""
         made = self._made
         if (
@@ -110,9 +109,9 @@ class Snapshot:
         ):
             return None
         answer = actions.list_actions(unit, self._leases)
-        return answer, chat.wanted(unit), actions.holds_until(unit, self._leases)
+        return answer, wanting.wanted(unit), actions.holds_until(unit, self._leases)
 
-    def _take(self, answer: Json, chats: set[tuple[str, str]]) -> None:
+    def _take(self, answer: Json, chats: _Chats) -> None:
         if answer["actions"] != self._answer.get("actions"):
             self._serial += 1
             self._by_pair = _by_pair(answer["actions"])
@@ -125,7 +124,7 @@ class Snapshot:
         return self._by_pair.get((agent_id, project_id))
 
     async def wants_chat(self, agent_id: str, project_id: str) -> bool:
-        """Whether somebody waits for an answer of an agent, and no session of its chat is there."""
+        """Whether there is something to say for an agent, and no session of its chat is there."""
         await self.get()
         return (agent_id, project_id) in self._chats
 

@@ -19,7 +19,7 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.store import legacy, projects, questions, sessions
+from aiagent_coordinator.store import legacy, projects, questions, sessions, talks
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
@@ -57,8 +57,9 @@ GUIDES = {
 
 CHAT_GUIDE = (
     "1. get_next_action, and do only what its instruction says; call it again after each step, until "
-    "it says logout or exit. 2. get_pending_messages gives what people wrote; answer with "
-    "send_message. 3. A person's message with @@タスク作成 lets you call request_task, with @@通知 "
+    "it says logout or exit. 2. get_pending_messages gives what people and other agents wrote; answer with "
+    "send_message, another agent with the message's conversation_id. start_conversation begins a "
+    "conversation with an agent of your project, end_conversation ends it. 3. A person's message with @@タスク作成 lets you call request_task, with @@通知 "
     "notify_task_session, with @@調整 update_task_from_chat, with @@開始 start_task_from_chat; name the "
     "message by its id. 4. logout, and exit. Change no files."
 )
@@ -224,6 +225,7 @@ async def logout(context: Context, arguments: AgentArguments) -> Json:
             sessions.end(unit, token)
         if run.purpose is Purpose.CHAT and run.reported_at is None:
             run_store.record_agent_report(unit, run, "success", None)
+        talks.session_over(unit, run)
         unit.emit(
             "session.ended",
             actor=context.identity.actor,

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
-import anyio
 from pydantic import Field
 
 from aiagent_coordinator.chats import Author, Message
 from aiagent_coordinator.clock import iso
-from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.runs import Run
-from aiagent_coordinator.server import rows
+from aiagent_coordinator.server import rows, talk
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.talk import MAX_CONTENT_CHARS
 from aiagent_coordinator.server.tools import CHAT, AgentArguments, Arguments, Context, table, tool
 from aiagent_coordinator.server.tools_look import of_project
 from aiagent_coordinator.server.tools_person import Page, meant_agent, meant_project
-from aiagent_coordinator.store import chat, legacy
-from aiagent_coordinator.store import runs as run_store
+from aiagent_coordinator.store import chat, conversation_reads
 from aiagent_coordinator.store.questions import clean_text
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.workflows.chat import ChatState, next_step
 
-#: Longest message of an agent.
-MAX_CONTENT_CHARS: Final = 4000
 #: Who a person is in a chat; what other clients may say for it.
 PERSON: Final = "person"
-_PEOPLE: Final = frozenset({PERSON, "user", "human"})
-#: How long a call waits for somebody to write, where its caller says nothing.
-WAIT_SECONDS: Final = 45
-#: A client that never shook hands asks again after this.
-_ASK_AGAIN_SECONDS: Final = 2
+_PEOPLE: Final = frozenset({PERSON, "user", "human", None})
 _NEXT = "Call get_next_action."
 
 
@@ -39,8 +30,10 @@ class SendMessage(AgentArguments):
     """Arguments of `send_message`."""
 
     content: str = Field(min_length=1, max_length=MAX_CONTENT_CHARS)
-    target_agent_id: str = PERSON
-    """Who is meant: `person`."""
+    target_agent_id: str | None = None
+    """Who is meant: `person`, which is the default, or the other agent of a conversation."""
+    conversation_id: str | None = None
+    """The conversation in which you say it."""
     related_task_id: str | None = None
     """A task of your project that it is about."""
 
@@ -65,76 +58,26 @@ class ReadChat(Page):
     project_id: str
 
 
-async def next_action(context: Context, timeout_seconds: int | None) -> Json:
-    """Tell an agent what to do next in its chat; waits a while for somebody to write."""
-    board, identity = context.board, context.identity
-    is_bare = context.call.is_bare
-    seconds = timeout_seconds if timeout_seconds is not None else (0 if is_bare else WAIT_SECONDS)
-    keys = (chat_key(str(identity.agent_id), str(identity.project_id)), str(identity.run_id))
-    in_the_way = await _is_in_the_way(context)
-
-    def look(unit: Unit) -> ChatState:
-        run = run_store.get_run(unit, cast("str", identity.run_id))
-        idle = (unit.now - chat.last_said(unit, run)).total_seconds()
-        return ChatState(chat.unread(unit, run), idle, run.stop_reason, in_the_way)
-
-    bell = board.bells.bell(*keys)
-    try:
-        # after the bell hangs: what comes from now on rings it
-        if next_step(await board.store.read(look)).action == "wait_for_messages" and seconds:
-            with anyio.move_on_after(min(seconds, WAIT_SECONDS)):
-                await bell.wait()
-    finally:
-        board.bells.mute(bell, *keys)
-    request_id = context.call.request_id
-    if board.bells.is_closing and request_id is not None:
-        # without an answer the bridge sends this again to the next server
-        context.call.session.channel.settle(request_id)
-        await anyio.sleep_forever()
-
-    def work(unit: Unit, run: Run) -> Json:
-        step = next_step(look(unit))
-        if step.action == "logout" and run.reported_at is None:
-            # a chat that was told to end has ended well
-            run_store.record_agent_report(unit, run, "success", None)
-        told: Json = {"action": step.action, "state": step.state, "instruction": step.instruction}
-        if step.action == "wait_for_messages":
-            told["wait_seconds"] = 0 if seconds else _ASK_AGAIN_SECONDS
-        return {"success": True, **told, **step.facts}
-
-    return await board.as_agent(context, work)
-
-
-async def _is_in_the_way(context: Context) -> bool:
-    """Whether a task waits for this pair's only process."""
-    board, identity = context.board, context.identity
-    run = await board.auth.live.get(str(identity.run_id))
-    if run is None or not legacy.is_legacy(run) or board.keeps_apart:
-        return False
-    line = await board.snapshot.of_pair(run.agent_id, run.project_id)
-    return line is not None and line["action"] == "start"
-
-
-def chat_key(agent_id: str, project_id: str) -> str:
-    """What rings when somebody writes in a chat."""
-    return f"chat:{agent_id}/{project_id}"
-
-
 async def get_pending_messages(context: Context, arguments: AgentArguments) -> Json:
-    """Give an agent what people wrote, and what was said before."""
+    """Give an agent what people and other agents said to it, and what was said before."""
     del arguments
 
     def work(unit: Unit, run: Run) -> Json:
         before, pending, total = chat.read(unit, run)
+        told = conversation_reads.read(unit, run, chat.MAX_PENDING - len(pending))
         return {
             "success": True,
             "context_messages": [_shown(one) for one in before],
-            "pending_messages": [_shown(one) for one in pending],
+            "pending_messages": [
+                *(_shown(one) for one in pending),
+                *({**talk.shown(one), "receiver_id": run.agent_id} for one in told),
+            ],
             "total_history_count": total,
             "context_truncated": total > len(before) + len(pending),
             "instruction": (
-                "Answer with send_message, once for all of them or one by one. " + _NEXT
-                if pending
+                "Answer with send_message, once for all of people or one by one, and in each "
+                "conversation with its conversation_id. " + _NEXT
+                if pending or told
                 else _NEXT
             ),
         }
@@ -143,17 +86,16 @@ async def get_pending_messages(context: Context, arguments: AgentArguments) -> J
 
 
 async def send_message(context: Context, arguments: SendMessage) -> Json:
-    """Say something to the people of the project."""
-    if arguments.target_agent_id not in _PEOPLE:
-        raise ValidationError(
-            "a message goes to a person: target_agent_id is `person`", key="target_agent_id"
-        )
+    """Say something to the people of the project, or to the other agent of a conversation."""
 
     def work(unit: Unit, run: Run) -> Json:
         said = clean_text(arguments.content, "content", 4 * MAX_CONTENT_CHARS)
-        about = arguments.related_task_id
+        about, target = arguments.related_task_id, arguments.target_agent_id
         if about is not None:
             of_project(unit, about, run)
+        if arguments.conversation_id is not None or target not in _PEOPLE:
+            told = talk.say(unit, run, said, target, arguments.conversation_id)
+            return {"success": True, **told, "instruction": _NEXT}
         sent = chat.reply(unit, run, said, about)
         return {"success": True, "message_id": sent.id, "instruction": _NEXT}
 
@@ -208,11 +150,17 @@ TOOLS = table(
         tool(
             AgentArguments,
             get_pending_messages,
-            "Read what people wrote to you.",
+            "Read what people and other agents said to you.",
             Role.AGENT,
             purposes=CHAT,
         ),
-        tool(SendMessage, send_message, "Answer a person.", Role.AGENT, purposes=CHAT),
+        tool(
+            SendMessage,
+            send_message,
+            "Answer a person, or the other agent of a conversation.",
+            Role.AGENT,
+            purposes=CHAT,
+        ),
     )
 )
 #: Those of people.

@@ -18,7 +18,7 @@ from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.replies import is_long_line
 from aiagent_coordinator.server.tools import Arguments, Context, table, tool
-from aiagent_coordinator.store import chat, legacy, projects, sessions
+from aiagent_coordinator.store import chat, legacy, projects, sessions, talks
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent
 
@@ -231,8 +231,9 @@ def _one_exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
 def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
     _check_pair(unit, arguments)
     live = legacy.all_live_of(unit, arguments.agent_id, arguments.project_id)
-    ended = 0
+    ended = talked = 0
     for run in live:
+        talked += talks.session_over(unit, run)
         ended += sessions.count_open(unit, run.id)
         legacy.end(unit, run, cause_of(run, has_exited=True), context.board.terms.retry)
     return {
@@ -241,7 +242,7 @@ def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
         "project_id": arguments.project_id,
         "deleted_agent_sessions": ended,
         "ended_workflow_sessions": len(live),
-        "ended_conversations": 0,
+        "ended_conversations": talked,
     }
 
 

@@ -12,8 +12,8 @@ from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server import delegation, following
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.chatting import next_action
 from aiagent_coordinator.server.tools import ANY_PURPOSE, AgentArguments, Context, table, tool
-from aiagent_coordinator.server.tools_chat import next_action
 from aiagent_coordinator.store import managing
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.unit import Unit

@@ -66,7 +66,7 @@ class NotifyTaskSession(Order):
     message: Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)]
     related_task_id: str | None = None
     conversation_id: str | None = None
-    """Not used: conversations are not there."""
+    """Not used: a notice is told, whatever it comes from."""
     priority: Literal["low", "normal", "high", "urgent"] = "normal"
 
 

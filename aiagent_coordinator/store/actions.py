@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import chat, checkouts, projects, tables, waking
+from aiagent_coordinator.store import checkouts, projects, tables, waking, wanting
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable, takeable_at
@@ -73,7 +73,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
 
 
 def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
-    """When something falls due that no event tells: a retry, or a run that may be taken over.
+    """When something falls due that no event tells: a retry, a run to be taken over, a chat that has rested.
 
     A lease that is renewed meanwhile counts at its old time. Far in the future when nothing will.
     """
@@ -81,6 +81,7 @@ def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
     later = (_task.c.status == TaskStatus.QUEUED) & (_task.c.not_before > unit.now)
     moments = [unit.conn.scalar(select(func.min(_task.c.not_before)).where(later))]
     moments += [takeable_at(run, opened_at=unit.opened_at, terms=terms) for run in live_runs(unit)]
+    moments += wanting.rests_until(unit)
     ahead = [moment for moment in moments if moment is not None and moment > unit.now]
     return min(ahead, default=unit.now + _NEVER)
 
@@ -183,14 +184,16 @@ def _stops(agent: Agent, project: Project, live: Iterable[Run]) -> list[Action]:
 
 
 def _chats(unit: Unit) -> list[Action]:
-    """Chats in which somebody waits for an answer, where anything may start."""
-    wanted = chat.wanted(unit)
+    """Chats in which something is to be said, where anything may start."""
+    wanted = wanting.wanted(unit)
     if not wanted:
         return []
     return [
-        replace(_line(agent, project, "start", "message", 1), purpose=Purpose.CHAT)
+        replace(_line(agent, project, "start", reason, 1), purpose=Purpose.CHAT)
         for agent, project in projects.assignments(unit)
-        if (agent.id, project.id) in wanted and agent.enabled and project.status == "active"
+        if (reason := wanted.get((agent.id, project.id)))
+        and agent.enabled
+        and project.status == "active"
     ]
 
 

@@ -14,14 +14,13 @@ from sqlalchemy import ColumnElement, RowMapping, and_, func, insert, or_, selec
 from aiagent_coordinator import ids
 from aiagent_coordinator.chats import Author, Message
 from aiagent_coordinator.errors import NotFoundError, ValidationError
-from aiagent_coordinator.runs import Purpose, Run, RunOutcome, RunPhase
+from aiagent_coordinator.runs import Run
 from aiagent_coordinator.store import projects, tables
 from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.questions import clean_text
 from aiagent_coordinator.store.unit import Unit
 
 _message = tables.message
-_run = tables.run
 
 #: Of one message of a person; an agent's are shorter.
 PERSON_BYTES: Final = 64 * 1024
@@ -166,45 +165,26 @@ def last_said(unit: Unit, run: Run) -> datetime:
     return run.created_at if said is None else max(said, run.created_at)
 
 
-def wanted(unit: Unit) -> set[tuple[str, str]]:
-    """Agents and projects whose chat should have a session: something waits, and none is there."""
-    live = select(_run.c.id).where(
-        _run.c.agent_id == _message.c.agent_id,
-        _run.c.project_id == _message.c.project_id,
-        _run.c.purpose == Purpose.CHAT,
-        _run.c.phase != RunPhase.ENDED,
-    )
+def waiting(unit: Unit) -> dict[tuple[str, str], datetime]:
+    """Agents and projects for whose answer somebody waits, and since when at the latest."""
     query = (
         select(
             _message.c.agent_id,
             _message.c.project_id,
             func.max(_message.c.created_at),
         )
-        .where(_waits(), _message.c.deliveries < MAX_DELIVERIES, ~live.exists())
+        .where(_waits(), _message.c.deliveries < MAX_DELIVERIES)
         .group_by(_message.c.agent_id, _message.c.project_id)
     )
-    found: set[tuple[str, str]] = set()
-    for agent_id, project_id, since in unit.conn.execute(query).all():
-        if not _rests(unit, agent_id, project_id, since):
-            found.add((agent_id, project_id))
-    return found
+    return {(agent, project): since for agent, project, since in unit.conn.execute(query).all()}
 
 
-def _rests(unit: Unit, agent_id: str, project_id: str, since: datetime) -> bool:
-    """Whether sessions that began after a message left it without an answer: the next is not due yet."""
-    query = select(func.count(), func.max(_run.c.ended_at)).where(
-        _run.c.agent_id == agent_id,
-        _run.c.project_id == project_id,
-        _run.c.purpose == Purpose.CHAT,
-        _run.c.phase == RunPhase.ENDED,
-        _run.c.outcome.not_in((RunOutcome.STOPPED, RunOutcome.CANCELLED)),
-        _run.c.created_at >= since,
-    )
-    failures, last = unit.conn.execute(query).one()
-    if not failures:
-        return False
-    waited = (unit.now - last).total_seconds()
-    return failures >= MAX_FAILURES or waited < REST_SECONDS * failures
+def unanswered(unit: Unit, run: Run) -> int:
+    """How many messages of people nobody has answered, those that were given up left out."""
+    is_owed = or_(_message.c.deliveries < MAX_DELIVERIES, _message.c.delivered_run_id == run.id)
+    query = select(func.count()).select_from(_message)
+    mine = query.where(_of_pair(run.agent_id, run.project_id), _waits(), is_owed)
+    return unit.conn.scalar(mine) or 0
 
 
 def _of_pair(agent_id: str, project_id: str) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import chat, checkouts, coordinators, projects, questions, tables
+from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables, wanting
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
@@ -267,8 +267,8 @@ def _start(
 def _claim_chat(
     unit: Unit, request: ClaimRequest, agent: Agent, project: Project, lease_seconds: float
 ) -> ClaimAnswer:
-    """A run without a task, while somebody waits for an answer of the agent."""
-    if (agent.id, project.id) not in chat.wanted(unit):
+    """A run without a task, while there is something to say for the agent."""
+    if (agent.id, project.id) not in wanting.wanted(unit):
         return ClaimAnswer(claimed=False, reason="no_task")
     lease_until = unit.now + timedelta(seconds=lease_seconds)
     _start(unit, request, agent, None, fence=1, lease_until=lease_until)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from aiagent_coordinator.errors import ConflictError, CoordinatorError, StoreError, ValidationError
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.store.neighbours import Ear
 from aiagent_coordinator.store.unit import Unit
 
 T = TypeVar("T")
@@ -52,6 +53,11 @@ class Database(Protocol):
 
     #: Set when nothing may be written any more: the store ends with it.
     broken: StoreError | None
+
+    @property
+    def ear(self) -> Ear | None:
+        """Hears what other servers on it commit; None where nobody else writes."""
+        ...
 
     def commit(self, batch: Sequence[Pending[Any]]) -> list[Event]:
         """Run units and make them durable; each gets its result or its error.

@@ -18,7 +18,7 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import questions, reviews, tables, waking
+from aiagent_coordinator.store import questions, reviews, tables, talks, waking
 from aiagent_coordinator.store.runs import emit_run
 from aiagent_coordinator.store.transitions import go_on, set_status
 from aiagent_coordinator.store.unit import Unit
@@ -107,6 +107,7 @@ def end_run(
     )
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)
+    talks.session_over(unit, run)
     if task is not None and task.wait_reason is WaitReason.INPUT:
         return questions.after_run(unit, task, actor=ending.actor)
     if task is not None and waking.is_awake(unit, task):

@@ -15,7 +15,10 @@ from sqlalchemy import make_url
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.errors import ConfigError, StoreError
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.store import neighbours
 from aiagent_coordinator.store.database import Database, Pending
+from aiagent_coordinator.store.events import last_seq
+from aiagent_coordinator.store.neighbours import Ear
 from aiagent_coordinator.store.unit import Unit
 
 logger = logging.getLogger(__name__)
@@ -39,6 +42,7 @@ class Store:
         self._closing = False
         self._closed = anyio.Event()
         self._listeners: list[Listener] = []
+        self._news = neighbours.News()
         self._writer_thread = anyio.CapacityLimiter(1)
         self._reader_threads = anyio.CapacityLimiter(READERS)
 
@@ -76,7 +80,8 @@ class Store:
     def on_commit(self, listener: Listener) -> None:
         """Call `listener` on the event loop after each commit, with the events it made true.
 
-        They come in the order of their numbers, before the writers get their results.
+        They come in the order of their numbers, before the writers get their results. Events of other
+        servers on the same database come too, a moment later, and each event once.
         """
         self._listeners.append(listener)
 
@@ -118,11 +123,20 @@ class Store:
             return
         # Not abandoned on cancellation: what the thread has begun is waited for.
         events = await to_thread.run_sync(self._database.commit, batch, limiter=self._writer_thread)
-        if events:
-            for listener in self._listeners:
-                _tell(listener, events)
+        fresh = self._news.ours(events)
+        if fresh:
+            self._tell_all(fresh)
         for pending in batch:
             pending.done.set()
+
+    def _tell_all(self, events: Sequence[Event]) -> None:
+        for listener in self._listeners:
+            _tell(listener, events)
+
+    async def follow(self, ear: Ear, seq: int) -> None:
+        """Tell the listeners also what other servers commit after this number. `open_store` runs it."""
+        self._news.begin(seq)
+        await neighbours.follow(self.read, ear, self._news, self._tell_all)
 
 
 def _tell(listener: Listener, events: Sequence[Event]) -> None:
@@ -157,8 +171,11 @@ async def open_store(
     failure: BaseException | None = None
     try:
         store = Store(database)
+        seen = 0 if database.ear is None else await store.read(last_seq)
         async with anyio.create_task_group() as group:
             group.start_soon(store.run_writer)
+            if database.ear is not None:
+                group.start_soon(store.follow, database.ear, seen)
             try:
                 yield store
             except (anyio.get_cancelled_exc_class(), GeneratorExit):
@@ -166,6 +183,7 @@ async def open_store(
             except BaseException as error:  # noqa: BLE001 - raised below, not wrapped in this group
                 failure = error
             await store.aclose()
+            group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(database.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from aiagent_coordinator.clock import Clock, SystemClock
 from aiagent_coordinator.errors import MigrationError, StoreError
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import talk_tables
 from aiagent_coordinator.store.database import Pending, translate
+from aiagent_coordinator.store.postgres_ear import PostgresEar
 from aiagent_coordinator.store.revision import HEAD, READ_REVISION
 from aiagent_coordinator.store.unit import Moment, Unit, write_events
 
@@ -44,8 +46,10 @@ _SESSION = (
 class PostgresDatabase:
     """The shared store."""
 
-    def __init__(self, engine: Engine, clock: Clock | None) -> None:
+    def __init__(self, engine: Engine, clock: Clock | None, ear: PostgresEar) -> None:
         self._engine = engine
+        #: Hears what other servers on it commit.
+        self.ear = ear
         #: The server itself restarts when its disk fails.
         self.broken: StoreError | None = None
         with engine.connect() as conn:
@@ -141,10 +145,13 @@ def open_postgres(url: str, clock: Clock | None) -> PostgresDatabase:
         StoreError: it cannot be reached.
         MigrationError: its schema is not this program's.
     """
-    engine = postgres_engine(url)
+    # tells our commits from those of others
+    name = f"aiagent-coordinator {secrets.token_hex(8)}"
+    engine = postgres_engine(url, name)
     try:
         check_revision(engine)
-        return PostgresDatabase(engine, clock)
+        ear = PostgresEar(lambda: postgres_engine(url, name), name)
+        return PostgresDatabase(engine, clock, ear)
     except DBAPIError as error:
         engine.dispose()
         raise StoreError(
@@ -155,12 +162,12 @@ def open_postgres(url: str, clock: Clock | None) -> PostgresDatabase:
         raise
 
 
-def postgres_engine(url: str) -> Engine:
-    """Make the engine, through psycopg 3."""
-    tables.speak_postgresql()
+def postgres_engine(url: str, name: str = "aiagent-coordinator") -> Engine:
+    """Make the engine, through psycopg 3; `name` is how the database's own lists call us."""
+    talk_tables.speak_postgresql()
     engine = create_engine(
         make_url(url).set(drivername="postgresql+psycopg"),
-        connect_args={"connect_timeout": CONNECT_SECONDS},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": name},
         pool_size=POOL_SIZE,
         max_overflow=0,
     )

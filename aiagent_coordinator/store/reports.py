@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import tables
+from aiagent_coordinator.store import tables, talks
 from aiagent_coordinator.store.endings import Ending, end_run, named_reason
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.requests import (
@@ -127,7 +127,9 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
         question=question_of(unit, run),
         hello_at=run.hello_at,
         authenticated_at=run.authenticated_at,
+        unanswered=talks.owed(unit, run),
     )
+    talks.session_over(unit, run)
     return _keep(unit, report, answer)
 
 

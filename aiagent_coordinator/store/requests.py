@@ -309,6 +309,8 @@ class ExitAnswer:
     question: AskedQuestion | None = None
     hello_at: datetime | None = None
     authenticated_at: datetime | None = None
+    #: Of a session for a chat: how much it left without an answer. None: it is for a task.
+    unanswered: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,15 @@ from aiagent_coordinator.store import tables
 
 #: Orders the events of all servers on one PostgreSQL; any constant will do.
 EVENT_LOCK: Final = 0x61616331
+#: Where servers on one PostgreSQL tell each other that there are new events.
+EVENT_CHANNEL: Final = "aiagent_coordinator_events"
 # Statements of the hot path are built once, here and in the other modules: building one costs four
 # times what running it does.
-_LOCK_EVENTS = select(func.pg_advisory_xact_lock(EVENT_LOCK))
+# The other servers are woken by the commit itself, in the same round trip as the lock.
+_LOCK_EVENTS = select(
+    func.pg_advisory_xact_lock(EVENT_LOCK),
+    func.pg_notify(EVENT_CHANNEL, func.current_setting("application_name")),
+)
 _LAST = select(func.coalesce(func.max(tables.event.c.seq), 0))
 _INSERT = insert(tables.event)
 

@@ -54,6 +54,12 @@ AGENT_TOOLS = (
     "notify_task_session",
     "start_task_from_chat",
     "update_task_from_chat",
+    "start_conversation",
+    "end_conversation",
+    "get_task_conversations",
+    "get_conversation_messages",
+    "delegate_to_chat_session",
+    "report_delegation_completed",
 )
 
 

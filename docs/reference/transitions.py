@@ -58,7 +58,7 @@ _PHASE_MEANING = {
     RunPhase.ENDED: "Its result is in.",
 }
 _OUTCOME_MEANING = {
-    RunOutcome.SUCCEEDED: "The agent reported success and no check refuted it.",
+    RunOutcome.SUCCEEDED: "The agent reported success and no check refuted it; or a chat left nothing unanswered.",
     RunOutcome.FAILED: "It failed; the reason says how.",
     RunOutcome.VERIFY_FAILED: "The agent reported success and a check refuted it.",
     RunOutcome.SUSPENDED: "It ended because its task waits. No attempt is spent.",

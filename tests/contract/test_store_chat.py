@@ -11,7 +11,7 @@ from aiagent_coordinator.chats import Author, Message
 from aiagent_coordinator.clock import ManualClock
 from aiagent_coordinator.errors import NotFoundError, TransitionError, ValidationError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunOutcome
-from aiagent_coordinator.store import actions, chat, legacy, orders, projects, runs, tasks
+from aiagent_coordinator.store import actions, chat, legacy, orders, projects, runs, tasks, wanting
 from aiagent_coordinator.store.engine import Store, open_store
 from aiagent_coordinator.store.requests import ClaimAnswer
 from aiagent_coordinator.store.tasks import NewTask
@@ -64,7 +64,7 @@ async def with_run(store: Store, work: Callable[[Unit, Run], T], run: Run) -> T:
 
 
 async def wants(store: Store) -> bool:
-    return PAIR in await store.read(chat.wanted)
+    return PAIR in await store.read(wanting.wanted)
 
 
 async def test_a_message_wants_a_session_until_one_has_answered(

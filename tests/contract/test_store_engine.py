@@ -120,18 +120,29 @@ async def test_events_of_many_servers_have_no_gap_and_no_double(
     empty_postgres: str, clock: ManualClock
 ) -> None:
     await anyio.to_thread.run_sync(migrate, empty_postgres)
-    heard: list[int] = []
+    heard: list[list[int]] = [[] for _ in range(6)]
+    complete = [anyio.Event() for _ in range(6)]
     async with AsyncExitStack() as stack:
         stores = [
             await stack.enter_async_context(open_store(empty_postgres, clock=clock))
             for _ in range(6)
         ]
-        for store in stores:
-            store.on_commit(lambda happened: heard.extend(event.seq for event in happened))
+        for number, store in enumerate(stores):
+
+            def hear(happened: Sequence[Event], number: int = number) -> None:
+                heard[number] += [event.seq for event in happened]
+                if len(heard[number]) >= 360:
+                    complete[number].set()
+
+            store.on_commit(hear)
         async with anyio.create_task_group() as group:
             for number in range(180):
                 group.start_soon(stores[number % 6].write, saying(f"crd_{number}"))
-    assert sorted(heard) == list(range(1, 361))
+        with anyio.fail_after(60):
+            for each in complete:
+                await each.wait()
+    # every server hears of every event once, whoever wrote it
+    assert [sorted(mine) for mine in heard] == [list(range(1, 361))] * 6
 
 
 async def test_a_listener_that_fails_stops_neither_the_writer_nor_other_listeners(

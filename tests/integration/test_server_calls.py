@@ -51,6 +51,9 @@ WORKER = {
     "get_notifications",
     "split_task",
     "request_task",
+    "get_task_conversations",
+    "get_conversation_messages",
+    "delegate_to_chat_session",
 }
 #: Only with this duty.
 MANAGERS = {
@@ -72,6 +75,9 @@ ONLY_CHAT = {
     "notify_task_session",
     "start_task_from_chat",
     "update_task_from_chat",
+    "start_conversation",
+    "end_conversation",
+    "report_delegation_completed",
 }
 ONLY_TASK = {
     "report_progress",
@@ -83,6 +89,8 @@ ONLY_TASK = {
     "update_task_status",
     "report_execution_start",
     "report_execution_complete",
+    "get_task_conversations",
+    "delegate_to_chat_session",
 }
 CHAT = (WORKER - ONLY_TASK) | ONLY_CHAT
 COORDINATOR = {
@@ -136,6 +144,9 @@ PERSON = {
     "reject_task",
     "write_chat",
     "read_chat",
+    "list_conversations",
+    "read_conversation",
+    "stop_conversation",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),

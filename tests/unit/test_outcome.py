@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,34 @@ PASSED = CheckResult(("true",), 0, 0.1)
 FAILED = CheckResult(("false",), 1, 0.1)
 
 
+TALKED = {"hello_at": "t", "authenticated_at": "t"}
+
+
 def record(**facts: Any) -> RunRecord:
     base: dict[str, Any] = {"found": "recorded", "exit_code": 0}
     return RunRecord("run_1", "a", "p", "task", 0, "rehearsal", **{**base, **facts})
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"facts": {**TALKED, "unanswered": 0}}, ("succeeded", None)),
+        ({"facts": {**TALKED, "unanswered": 1}}, ("failed", "no_report")),
+        # a server that does not say it
+        ({"facts": TALKED}, ("failed", "no_report")),
+        ({"facts": {"hello_at": "t", "unanswered": 0}}, ("failed", "never_authenticated")),
+        ({"facts": {**TALKED, "unanswered": 0}, "exit_code": 3}, ("failed", "exit_nonzero")),
+        (
+            {"facts": {**TALKED, "unanswered": 0}, "exit_code": None, "signal": 9},
+            ("failed", "signal"),
+        ),
+    ],
+)
+def test_a_chat_owes_no_report_but_answers(
+    facts: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
+    end = decide(replace(record(**facts), purpose="chat"), exit0_is_success=False, diagnosed=None)
+    assert (end.outcome.value, end.reason) == expected
 
 
 @pytest.mark.parametrize(
