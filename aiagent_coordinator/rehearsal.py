@@ -362,6 +362,13 @@ def call(agent: Agent, *, tool: str, arguments: Json | None = None, fails: bool 
     print(f"{tool}: {json.dumps(answer)}", flush=True)
 
 
+def take(agent: Agent) -> None:
+    """Take over what other agents left for the task, and print it."""
+    for left in agent.call("list_handoffs", task_id=agent.task.get("task_id"))["handoffs"]:
+        taken = agent.call("take_handoff", handoff_id=left["handoff_id"])["handoff"]
+        print(f"taken: {json.dumps(taken)}", flush=True)
+
+
 def judge(agent: Agent, *, path: str, holds: str) -> None:
     """Judge a result: accept it when a file of its commit holds a text, else send it back."""
     commit = _object(agent.task.get("review")).get("commit")
@@ -393,6 +400,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "delegate": delegate,
     "call": call,
     "judge": judge,
+    "take": take,
     "progress": progress,
     "chatter": chatter,
     "ask": ask,

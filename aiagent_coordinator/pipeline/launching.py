@@ -9,6 +9,7 @@ from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
@@ -41,6 +42,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
+        skills_dir=opened_dir(record, context),
     )
 
 

@@ -52,6 +52,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "outcome": shape.Outcome,
     "limits": shape.Limits,
     "sandbox": shape.SandboxNeeds,
+    "skills": shape.SkillPlace,
     "errors": shape.ErrorRule,
 }
 
@@ -129,6 +130,7 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
+    yield from _skill_faults(definition.skills)
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -220,6 +222,13 @@ def _mcp_faults(mcp: shape.Mcp) -> Iterator[_Fault]:
         yield ("mcp", "file"), "must be a path inside the run's own folder"
     if mcp.style is not McpStyle.NONE and not mcp.stdio:
         yield ("mcp", "stdio"), "is missing: how our server is written into the CLI's configuration"
+
+
+def _skill_faults(place: shape.SkillPlace) -> Iterator[_Fault]:
+    for key, text in (("dir", place.dir), ("below", place.below)):
+        path = PurePosixPath(text)
+        if path.is_absolute() or ".." in path.parts or (key == "dir" and not path.name):
+            yield ("skills", key), "must be a path inside the run's own folder"
 
 
 def _texts(value: JsonValue | Mapping[str, JsonValue]) -> Iterator[str]:

@@ -173,6 +173,18 @@ class SandboxNeeds:
 
 
 @dataclass(frozen=True)
+class SkillPlace:
+    """Where the run's skills are unpacked, below its `files/`.
+
+    `{skills_dir}` stands for `dir`; the folders of the skills lie in `below` of it, where the CLI looks.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    dir: str = "skills"
+    below: str = ""
+
+
+@dataclass(frozen=True)
 class ErrorRule:
     """A text on standard error, or in an error of the dialect, that says why; and what helps."""
 
@@ -202,6 +214,7 @@ class Definition:
     #: Models it can be started with; empty: any, and its own default.
     models: tuple[str, ...] = ()
     sandbox: SandboxNeeds = SandboxNeeds()
+    skills: SkillPlace = SkillPlace()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: tuple[ErrorRule, ...] = ()
 

@@ -26,6 +26,8 @@ from aiagent_coordinator.server import (
     tools_chat,
     tools_coordinator,
     tools_execution,
+    tools_handoff,
+    tools_handoff_look,
     tools_legacy,
     tools_look,
     tools_manager,
@@ -36,6 +38,7 @@ from aiagent_coordinator.server import (
     tools_report,
     tools_review,
     tools_self,
+    tools_skill,
     tools_steps,
     tools_usage,
 )
@@ -87,6 +90,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_notice.TOOLS,
     **tools_chat.TOOLS,
     **tools_orders.TOOLS,
+    **tools_handoff.TOOLS,
+    **tools_skill.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -98,6 +103,8 @@ TOOLS: dict[str, Tool] = {
     **tools_usage.TOOLS,
     **tools_review.PERSON_TOOLS,
     **tools_chat.PERSON_TOOLS,
+    **tools_handoff_look.TOOLS,
+    **tools_skill.OTHER_TOOLS,
 }
 
 

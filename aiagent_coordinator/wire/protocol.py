@@ -54,6 +54,10 @@ AGENT_TOOLS = (
     "notify_task_session",
     "start_task_from_chat",
     "update_task_from_chat",
+    "hand_over",
+    "take_handoff",
+    "list_handoffs",
+    "register_skill",
 )
 
 

@@ -51,6 +51,10 @@ WORKER = {
     "get_notifications",
     "split_task",
     "request_task",
+    "hand_over",
+    "take_handoff",
+    "list_handoffs",
+    "register_skill",
 }
 #: Only with this duty.
 MANAGERS = {
@@ -63,7 +67,10 @@ MANAGERS = {
 }
 REVIEWERS = {"review_task"}
 #: What a reviewer leaves alone.
-MAKERS = {"create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"}
+MAKERS = {
+    *("create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"),
+    *("hand_over", "take_handoff", "register_skill"),
+}
 AGENTS = WORKER | MANAGERS | REVIEWERS
 #: What a session for a chat may call, and a task's may not; the other way round below.
 ONLY_CHAT = {
@@ -83,6 +90,8 @@ ONLY_TASK = {
     "update_task_status",
     "report_execution_start",
     "report_execution_complete",
+    "hand_over",
+    "take_handoff",
 }
 CHAT = (WORKER - ONLY_TASK) | ONLY_CHAT
 COORDINATOR = {
@@ -103,6 +112,8 @@ COORDINATOR = {
     "report_process_exit",
     "get_app_settings",
     "get_subordinate_profile",
+    "fetch_skill",
+    "list_handoffs",
 }
 PERSON = {
     "health_check",
@@ -136,6 +147,14 @@ PERSON = {
     "reject_task",
     "write_chat",
     "read_chat",
+    "add_skill",
+    "list_skills",
+    "get_skill",
+    "remove_skill",
+    "assign_skill",
+    "unassign_skill",
+    "list_handoffs",
+    "get_handoff",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),
