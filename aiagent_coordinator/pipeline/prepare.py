@@ -34,7 +34,7 @@ from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.handoff import left_for
-from aiagent_coordinator.pipeline.launching import rendered_for
+from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_file
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
@@ -151,7 +151,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)
-    write_private(folder / "prompt", _prompt(record, context).encode())
+    write_private(folder / "prompt", _prompt(_without_role(record, context), context).encode())
     if record.is_guest:
         _write_credentials(record, context)
     log_path = _log_path(record, context)
@@ -174,6 +174,16 @@ def _refuse_project_code(record: RunRecord, context: Context) -> None:
                 f"{record.provider} would run {found.relative_to(workspace)} of this project unasked; "
                 "take it away, set a sandbox, or give the work to an agent of another provider",
             )
+
+
+def _without_role(record: RunRecord, context: Context) -> RunRecord:
+    """Write the agent's role where its CLI wants it; the prompt then does without."""
+    file = system_prompt_file(record, context)
+    if file is None:
+        return record
+    write_private(file, f"{str(record.agent['role']).strip()}\n".encode())
+    agent = {**record.agent, "role": ""}
+    return replace(record, claim={**record.claim, "agent": agent})
 
 
 def _prompt(record: RunRecord, context: Context) -> str:

@@ -76,6 +76,8 @@ class Launch:
     placeholder in it is empty; a variable of `env` does too. The words about session and approval
     come first, unless `args` say where by `{session_args}` and `{approval_args}`.
     `runs_unasked` are globs of files of a project that this CLI executes whatever it is told.
+    `system_prompt_file`, below the run's `files/`, is where the agent's role is written instead of into
+    the prompt, for a CLI that reads it there or is told so by `{system_prompt_file}`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -88,6 +90,7 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     pass_env: tuple[str, ...] = ()
     runs_unasked: tuple[str, ...] = ()
+    system_prompt_file: str = ""
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,43 @@ def test_the_configuration_gives_skills_and_takes_them_away(short_dir: Path) -> 
         assert home.start().wait(60) == 3, home.log_text()
 
 
+#: The rehearsal agent under another name, which wants what it is told of itself in a file.
+DEFINITION = """
+schema = 1
+name = "careful"
+title = "Careful"
+[detect]
+executable = "{python}"
+[launch]
+command = ["-I", "-m", "aiagent_coordinator.rehearsal"]
+args = [["--mcp-config", "{mcp_config_file}"], ["--session-id", "{system_prompt_file}"]]
+system_prompt_file = "sub/role.md"
+[mcp]
+style = "file"
+stdio = { command = "{bridge_command}", args = "{bridge_args}" }
+"""
+
+
+def test_a_role_is_written_where_a_cli_wants_it_and_only_there(short_dir: Path) -> None:
+    words = (
+        'run="{state}/run/$AIAGENT_RUN_ID"; cp "$run/prompt" "{state}/told.prompt"; '
+        'cp "$run/files/sub/role.md" "{state}/told.role"; stat -c %a "$run/files/sub/role.md"'
+    )
+    with house(short_dir) as home:
+        folder = Path(home.env["XDG_CONFIG_HOME"]) / "aiagent-coordinator" / "providers"
+        folder.mkdir(parents=True)
+        (folder / "careful.toml").write_text(DEFINITION)
+        home.write(agents={"worker": {"provider": "careful", "role": "You are careful."}})
+        home.ready()
+        step = {"run": {"argv": ["sh", "-c", words.replace("{state}", str(home.state))]}}
+        task = home.add("Look", script(step))
+        assert home.finished(task["id"])["status"] == "succeeded", home.log_text()
+        assert (home.state / "told.role").read_text() == "You are careful.\n"
+        assert "You are careful." not in (home.state / "told.prompt").read_text()
+        assert "600" in home.run("logs", task["id"]).stdout
+        home.down()
+
+
 def test_an_agent_registers_a_skill_of_its_workspace_and_of_nothing_else(short_dir: Path) -> None:
     with house(short_dir) as home:
         (short_dir / "secret").mkdir()

@@ -34,6 +34,10 @@ def noise(count: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(count)
 
 
+def masked(text: str) -> str:
+    return text.replace("hunter2", "***")
+
+
 async def hire(board: Board) -> None:
     def work(unit: Unit) -> None:
         projects.declare_agent(unit, Agent("bob", "Bob", "rehearsal", max_concurrent=9))
@@ -184,7 +188,7 @@ async def test_files_of_another_machine_are_not_read_and_the_agent_is_told_what_
 
 
 async def test_a_hand_off_stands_in_the_task_and_its_agent_hears_of_it(short_dir: Path) -> None:
-    async with serving(short_dir, mask=lambda text: text.replace("hunter2", "***")) as board:
+    async with serving(short_dir, mask=masked) as board:
         await hire(board)
         ann, other = await board.claim(), await board.claim("Other")
         async with (
