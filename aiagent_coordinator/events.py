@@ -61,6 +61,13 @@ STORE_EVENTS: dict[str, str] = {
     "delegation.completed": "It did what was asked; data: delegation_id.",
     "delegation.returned": "That session ended before; another will take it up; data: delegation_id.",
     "delegation.failed": "Nobody will do it any more; data: delegation_id, reason.",
+    "skill.added": "A skill was kept; data: skill_id, directory_name, sha256.",
+    "skill.changed": "A skill has another content; data: skill_id, directory_name, sha256.",
+    "skill.removed": "A skill was removed; data: skill_id, directory_name.",
+    "skill.assigned": "An agent gets a skill from its next run on; data: skill_id, directory_name.",
+    "skill.unassigned": "An agent gets a skill no more; data: skill_id, directory_name.",
+    "handoff.made": "An agent left another something for a task; data: handoff_id, to.",
+    "handoff.taken": "An agent took what another left; data: handoff_id, from.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 
@@ -93,6 +100,7 @@ LOG_EVENTS: dict[str, str] = {
     "run.exit": "The CLI is gone; data: exit_code, signal.",
     "run.stage": "A stage of the run ended; data: stage, seconds.",
     "run.cleaned": "What the checks left in the worktree was taken away; data: files.",
+    "run.skill_left_out": "A skill could not be given to a run; data: skill, error.",
     "run.end": "The run is over; data: outcome, reason, commit.",
     "run.adopted": "A run of an earlier life was found alive and taken on.",
     "run.restored": "The journal was behind; the run's folder said how far it is; data: stage.",

@@ -365,6 +365,13 @@ def hear(agent: Agent, *, action: str, seconds: float = 60.0) -> None:
     print(f"heard: {heard}", flush=True)
 
 
+def take(agent: Agent) -> None:
+    """Take over what other agents left for the task, and print it."""
+    for left in agent.call("list_handoffs", task_id=agent.task.get("task_id"))["handoffs"]:
+        taken = agent.call("take_handoff", handoff_id=left["handoff_id"])["handoff"]
+        print(f"taken: {json.dumps(taken)}", flush=True)
+
+
 def judge(agent: Agent, *, path: str, holds: str) -> None:
     """Judge a result: accept it when a file of its commit holds a text, else send it back."""
     commit = _object(agent.task.get("review")).get("commit")
@@ -397,6 +404,7 @@ STEPS: dict[str, Callable[..., None]] = {
     "call": call,
     "judge": judge,
     "hear": hear,
+    "take": take,
     "progress": progress,
     "chatter": chatter,
     "ask": ask,

@@ -193,10 +193,12 @@ def _import_server() -> None:
 
 async def declare(store: Store, loaded: Loaded) -> None:
     """Tell the board what the configuration declares; what vanished starts nothing new."""
-    from aiagent_coordinator.store import projects
+    from aiagent_coordinator.config.skills import declared_skills
+    from aiagent_coordinator.store import projects, skills
     from aiagent_coordinator.store.unit import Unit
 
     settings = loaded.settings
+    given = await anyio.to_thread.run_sync(declared_skills, settings)
     pairs = {
         (agent_id, project.id)
         for project in settings.projects
@@ -216,6 +218,7 @@ async def declare(store: Store, loaded: Loaded) -> None:
         )
         for agent_id, project_id in sorted(pairs):
             projects.assign(unit, agent_id, project_id)
+        skills.declare(unit, given)
 
     await store.write(unit)
 

@@ -127,6 +127,9 @@ def show(task_id: str, as_json: bool) -> None:
         state = asked.get("answer") or text("task.unanswered", id=asked["id"])
         output.result(text("task.question", question=asked["text"]))
         output.result(text("task.answer", state=state))
+    left: list[dict[str, Any]] = answer.get("handoffs") or []
+    for one in left:
+        output.result(text("task.handoff", **one))
     runs: list[dict[str, Any]] = answer.get("runs") or []
     for run in runs:
         ended = run.get("outcome") or run["phase"]

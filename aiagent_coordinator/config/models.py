@@ -294,6 +294,12 @@ class AgentSettings(SandboxSettings):
         min_length=1,
         reload="live",
     )
+    skills: tuple[FilePath, ...] = setting(
+        (),
+        "Folders or ZIP archives with a SKILL.md that every run of it is given; read at each start, and "
+        "when this file changes. `${VAR}` and `~` are expanded. See also `skill assign`.",
+        reload="live",
+    )
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )

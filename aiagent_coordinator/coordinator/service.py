@@ -26,6 +26,7 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.client import connect
+from aiagent_coordinator.coordinator.fetching import SkillFetch
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
 from aiagent_coordinator.coordinator.journal import Journal
@@ -175,6 +176,7 @@ class CoordinatorService:
             log_directory=self.settings.log_directory,
             sandboxes=self.settings.sandboxes,
             passkeys=self.settings.foreign.passkeys if self.settings.foreign else {},
+            skills=SkillFetch(link),
         )
         supervisor = Supervisor(
             context,

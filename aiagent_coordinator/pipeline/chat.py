@@ -23,14 +23,15 @@ _HOW = (
 )
 
 
-def build(record: RunRecord) -> str:
-    """Write the prompt."""
+def build(record: RunRecord, skills: str = "") -> str:
+    """Write the prompt; `skills` is the section about the agent's skills, empty without any."""
     project = str(record.project.get("name") or record.project_id)
     sections = (
         f"You are the agent {record.agent_id} of the project {project}.",
         str(record.agent.get("role") or "").strip(),
         "# Chat\n\nSomebody has written to you, or you are to talk with another agent. You are here for that.",
         "# Workspace\n\nThe current directory is empty and yours alone. Change nothing outside of it.",
+        skills,
         "# How to work\n\n" + _HOW.format(server=SERVER_NAME),
     )
     return "\n\n".join(section for section in sections if section) + "\n"

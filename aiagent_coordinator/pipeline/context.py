@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import anyio
 
 from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.executors.base import Executor
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.limits import Finding, LimitOverrides, RunLimits
@@ -44,6 +45,26 @@ class Reporter(Protocol):
         ...
 
 
+class SkillSource(Protocol):
+    """Where the archives of skills come from."""
+
+    async def fetch(self, sha256: str) -> bytes:
+        """Give the archive with this digest.
+
+        Raises:
+            CoordinatorError: it is not to be had.
+        """
+        ...
+
+
+class NoSkills:
+    """There are none."""
+
+    async def fetch(self, sha256: str) -> bytes:
+        """Say so."""
+        raise NotFoundError(f"no skill has the content {sha256[:64]}")
+
+
 @dataclass(frozen=True)
 class Context:
     """Everything a stage may use. One per coordinator, shared by its runs."""
@@ -63,6 +84,7 @@ class Context:
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
     #: What agents show a server of another make, by their ids; never journaled.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    skills: SkillSource = field(default_factory=NoSkills)
 
     def limits_of(self, record: RunRecord) -> RunLimits:
         """The limits of one run."""

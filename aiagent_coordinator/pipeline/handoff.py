@@ -6,8 +6,11 @@ The text ends up in a prompt, so it is short, and its end always says what to do
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from aiagent_coordinator.handoffs import words
 from aiagent_coordinator.redaction import Masker, printable
 
 #: The whole text; longer ones crowd out the task itself.
@@ -66,6 +69,32 @@ def build(facts: HandoffFacts, *, masker: Masker | None = None) -> str:
     if summary:
         parts.insert(1, _keep_start(f"The agent's own words: {summary}", max(room - 2, 0)))
     return "\n\n".join(part for part in (*parts, end) if part)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What another agent left for this task, as the prompt shows it."""
+
+    id: str
+    from_agent_id: str
+    text: str
+
+
+def left_for(claimed: Iterable[Mapping[str, Any]]) -> tuple[Left, ...]:
+    """The hand-offs of a claim, oldest first; each, and all together, at most `MAX_CHARS` characters.
+
+    When there is too much, the oldest are left away: `list_handoffs` has them.
+    """
+    room = MAX_CHARS
+    kept: list[Left] = []
+    for one in reversed(list(claimed)):
+        text = words(one["summary"], one.get("context"), one.get("recommendations"))
+        text = _keep_start(printable(text).strip(), MAX_CHARS)
+        room -= len(text)
+        if room < 0 and kept:
+            break
+        kept.append(Left(str(one["id"]), str(one["from_agent_id"]), text))
+    return tuple(reversed(kept))
 
 
 def _head(facts: HandoffFacts) -> str:

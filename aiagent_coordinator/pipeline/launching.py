@@ -5,10 +5,13 @@ Computed again whenever it is needed: the environment may hold secrets and is ne
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
@@ -41,7 +44,18 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
+        skills_dir=opened_dir(record, context),
+        system_prompt_file=str(system_prompt_file(record, context) or ""),
     )
+
+
+def system_prompt_file(record: RunRecord, context: Context) -> Path | None:
+    """Where the agent's role is written for its CLI; None when it stands in the prompt."""
+    named = context.catalog.get(record.provider).launch.system_prompt_file
+    # what another make's server says of an agent is no better than the prompt
+    if record.is_guest or not named or not str(record.agent.get("role") or "").strip():
+        return None
+    return context.state.run(record.run_id) / "files" / named
 
 
 def rendered_for(record: RunRecord, context: Context) -> Rendered:

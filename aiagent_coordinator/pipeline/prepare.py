@@ -29,11 +29,12 @@ from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private
-from aiagent_coordinator.pipeline import confinement
+from aiagent_coordinator.pipeline import confinement, skills
 from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
-from aiagent_coordinator.pipeline.launching import rendered_for
+from aiagent_coordinator.pipeline.handoff import left_for
+from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_file
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
@@ -58,7 +59,7 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
             **_ended(context),
         )
     try:
-        record = await _workspace(record, context)
+        record = await skills.give(await _workspace(record, context), context)
         return await anyio.to_thread.run_sync(_files, record, context)
     except WorkspaceError as error:
         if error.details.get("reason") in PASSING:
@@ -150,7 +151,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)
-    write_private(folder / "prompt", _prompt(record, context).encode())
+    write_private(folder / "prompt", _prompt(_without_role(record, context), context).encode())
     if record.is_guest:
         _write_credentials(record, context)
     log_path = _log_path(record, context)
@@ -175,15 +176,26 @@ def _refuse_project_code(record: RunRecord, context: Context) -> None:
             )
 
 
+def _without_role(record: RunRecord, context: Context) -> RunRecord:
+    """Write the agent's role where its CLI wants it; the prompt then does without."""
+    file = system_prompt_file(record, context)
+    if file is None:
+        return record
+    write_private(file, f"{str(record.agent['role']).strip()}\n".encode())
+    agent = {**record.agent, "role": ""}
+    return replace(record, claim={**record.claim, "agent": agent})
+
+
 def _prompt(record: RunRecord, context: Context) -> str:
     if record.is_guest:
         return build_guest_prompt(record, context.state.run(record.run_id))
     if record.purpose == Purpose.CHAT:
-        return build_chat_prompt(record)
+        return build_chat_prompt(record, skills.section(record, context))
     definition = context.catalog.get(record.provider)
     facts = replace(
         _prompt_facts(record, can_report=definition.can_report),
         answers_on_stdin=record.stdin == "answers",
+        skills=skills.section(record, context),
     )
     return build_prompt(facts)
 
@@ -265,6 +277,7 @@ def _prompt_facts(record: RunRecord, *, can_report: bool) -> PromptFacts:
         max_attempts=int(task.get("max_attempts", 1)),
         handoff=task.get("handoff"),
         answers=tuple((one["question"], one["answer"]) for one in task.get("answers", ())),
+        handoffs=left_for(task.get("handoffs", ())),
         agent_id=record.agent_id,
         role=record.agent.get("role") or "",
         project_name=str(record.project.get("name") or record.project_id),

@@ -71,6 +71,8 @@ class RunRecord:
     resumed_session_id: str | None = None
     provider_session_id: str | None = None
     temp_dir: str | None = None
+    #: Names of the skills that were unpacked for it.
+    skills: tuple[str, ...] = ()
     #: What shuts the CLI and the checks in; settled when the run is prepared.
     sandbox: str = "none"
     log_path: str | None = None
@@ -186,6 +188,7 @@ class RunRecord:
         values["argv"] = tuple(values.get("argv", ()))
         values["argv_masked"] = tuple(values.get("argv_masked", ()))
         values["leftovers"] = tuple(values.get("leftovers", ()))
+        values["skills"] = tuple(values.get("skills", ()))
         if values.get("shim"):
             values["shim"] = ShimIdentity(**values["shim"])
         values["checks"] = tuple(

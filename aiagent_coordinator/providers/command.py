@@ -176,6 +176,8 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "python": values.python,
         "setting_sources": values.setting_sources,
         "max_turns": values.max_turns,
+        "skills_dir": values.skills_dir,
+        "system_prompt_file": values.system_prompt_file,
         "server": SERVER_NAME,
     }
 

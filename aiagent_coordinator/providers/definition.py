@@ -52,6 +52,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "outcome": shape.Outcome,
     "limits": shape.Limits,
     "sandbox": shape.SandboxNeeds,
+    "skills": shape.SkillPlace,
     "errors": shape.ErrorRule,
 }
 
@@ -129,6 +130,7 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
+    yield from _place_faults(definition)
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -220,6 +222,23 @@ def _mcp_faults(mcp: shape.Mcp) -> Iterator[_Fault]:
         yield ("mcp", "file"), "must be a path inside the run's own folder"
     if mcp.style is not McpStyle.NONE and not mcp.stdio:
         yield ("mcp", "stdio"), "is missing: how our server is written into the CLI's configuration"
+
+
+def _place_faults(definition: Definition) -> Iterator[_Fault]:
+    """Files and folders of a run that would lie elsewhere."""
+    skills = definition.skills
+    for path, text, may_be_top in (
+        (("launch", "system_prompt_file"), definition.launch.system_prompt_file, True),
+        (("skills", "dir"), skills.dir, False),
+        (("skills", "below"), skills.below, True),
+    ):
+        if not _is_inside(text, may_be_top=may_be_top):
+            yield path, "must be a path inside the run's own folder"
+
+
+def _is_inside(text: str, *, may_be_top: bool) -> bool:
+    path = PurePosixPath(text)
+    return not path.is_absolute() and ".." not in path.parts and (may_be_top or bool(path.name))
 
 
 def _texts(value: JsonValue | Mapping[str, JsonValue]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiagent_coordinator.providers.shape import Definition, Mcp, McpStyle
 from aiagent_coordinator.providers.substitution import sole_name, substitute
@@ -13,6 +13,10 @@ from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
+
+
+#: The one placeholder that settings know, in keys too.
+_SKILLS_DIR: Final = "{skills_dir}"
 
 
 def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]:
@@ -23,7 +27,8 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
     mcp = definition.mcp
     if mcp.style is McpStyle.NONE:
         return {}
-    return {**mcp.settings, mcp.root_key: {SERVER_NAME: entry(mcp, values)}}
+    settings = _placed(dict(mcp.settings), values.skills_dir)
+    return {**settings, mcp.root_key: {SERVER_NAME: entry(mcp, values)}}
 
 
 def config_text(definition: Definition, values: LaunchValues) -> str:
@@ -82,6 +87,20 @@ def _fill(template: JsonValue, values: Mapping[str, JsonValue]) -> JsonValue:
         return values[name]
     texts = {key: str(value) for key, value in values.items() if isinstance(value, str | int)}
     return substitute(template, texts)
+
+
+def _placed(settings: dict[str, JsonValue], skills_dir: str) -> dict[str, JsonValue]:
+    """The settings with the folder of the run's skills; what names it vanishes without one."""
+    placed: dict[str, JsonValue] = {}
+    for key, value in settings.items():
+        if _SKILLS_DIR in f"{key}{value if isinstance(value, str) else ''}" and not skills_dir:
+            continue
+        if isinstance(value, dict):
+            value = _placed(value, skills_dir)  # noqa: PLW2901 - the same, filled
+        elif isinstance(value, str):
+            value = value.replace(_SKILLS_DIR, skills_dir)  # noqa: PLW2901 - the same
+        placed[key.replace(_SKILLS_DIR, skills_dir)] = value
+    return placed
 
 
 def _toml(value: JsonValue) -> str:

@@ -76,6 +76,8 @@ class Launch:
     placeholder in it is empty; a variable of `env` does too. The words about session and approval
     come first, unless `args` say where by `{session_args}` and `{approval_args}`.
     `runs_unasked` are globs of files of a project that this CLI executes whatever it is told.
+    `system_prompt_file`, below the run's `files/`, is where the agent's role is written instead of into
+    the prompt, for a CLI that reads it there or is told so by `{system_prompt_file}`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -88,6 +90,7 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     pass_env: tuple[str, ...] = ()
     runs_unasked: tuple[str, ...] = ()
+    system_prompt_file: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,18 @@ class SandboxNeeds:
 
 
 @dataclass(frozen=True)
+class SkillPlace:
+    """Where the run's skills are unpacked, below its `files/`.
+
+    `{skills_dir}` stands for `dir`; the folders of the skills lie in `below` of it, where the CLI looks.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    dir: str = "skills"
+    below: str = ""
+
+
+@dataclass(frozen=True)
 class ErrorRule:
     """A text on standard error, or in an error of the dialect, that says why; and what helps."""
 
@@ -202,6 +217,7 @@ class Definition:
     #: Models it can be started with; empty: any, and its own default.
     models: tuple[str, ...] = ()
     sandbox: SandboxNeeds = SandboxNeeds()
+    skills: SkillPlace = SkillPlace()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: tuple[ErrorRule, ...] = ()
 

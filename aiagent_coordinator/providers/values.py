@@ -24,6 +24,8 @@ class LaunchValues:
         temp_dir: The run's own temporary folder, with a short name.
         socket: The server's Unix socket.
         python: The interpreter that runs the bridge, absolute.
+        system_prompt_file: Where the agent's role lies; empty when it stands in the prompt.
+        skills_dir: The folder of the run's skills; empty without any.
         url: The server's address where it is reached over HTTP; then `socket` is not used.
         headers: What goes with each request to `url`.
     """
@@ -46,6 +48,8 @@ class LaunchValues:
     extra_args: tuple[str, ...] = ()
     provider_session_id: str = ""
     new_uuid: str = ""
+    skills_dir: str = ""
+    system_prompt_file: str = ""
     max_turns: str = ""
     # a checked-in hook or server of the project would run without anybody having been asked
     setting_sources: str = "user"

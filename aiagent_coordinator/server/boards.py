@@ -27,6 +27,8 @@ from aiagent_coordinator.server import (
     tools_coordinator,
     tools_delegation,
     tools_execution,
+    tools_handoff,
+    tools_handoff_look,
     tools_legacy,
     tools_look,
     tools_manager,
@@ -37,6 +39,7 @@ from aiagent_coordinator.server import (
     tools_report,
     tools_review,
     tools_self,
+    tools_skill,
     tools_steps,
     tools_talk,
     tools_usage,
@@ -91,6 +94,8 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_talk.TOOLS,
     **tools_delegation.TOOLS,
     **tools_orders.TOOLS,
+    **tools_handoff.TOOLS,
+    **tools_skill.TOOLS,
 }
 #: Every tool there is. What is not here cannot be called, and who is not in its roles may not.
 TOOLS: dict[str, Tool] = {
@@ -103,6 +108,8 @@ TOOLS: dict[str, Tool] = {
     **tools_review.PERSON_TOOLS,
     **tools_chat.PERSON_TOOLS,
     **tools_talk.PERSON_TOOLS,
+    **tools_handoff_look.TOOLS,
+    **tools_skill.OTHER_TOOLS,
 }
 
 

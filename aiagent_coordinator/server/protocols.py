@@ -23,7 +23,7 @@ class Protocols:
     """Serves connections over MCP. The SDK is imported when it is first wanted."""
 
     def __init__(self, board: Shelf, live: Live, version: str) -> None:
-        self._board = board
+        self.board = board
         self._live = live
         self._version = version
         self._direct = Direct(board, version)
@@ -67,7 +67,7 @@ class Protocols:
         async with self._import:
             if self._adapter is None:
                 adapter_type = await to_thread.run_sync(_load_adapter)
-                self._adapter = adapter_type(self._board, self._live, self._version)
+                self._adapter = adapter_type(self.board, self._live, self._version)
         return self._adapter
 
 

@@ -19,9 +19,9 @@ INSTEAD: Final = {
     "get_pending_tasks": "get_my_task; a coordinator hands out tasks",
     "save_context": "report_progress, and a summary with report_completed",
     "get_task_context": "get_my_task has what an attempt before left",
-    "create_handoff": "report_completed has a summary and next_steps",
-    "accept_handoff": "get_my_task has what an attempt before left",
-    "get_pending_handoffs": "get_my_task has what an attempt before left",
+    "create_handoff": "hand_over",
+    "accept_handoff": "take_handoff",
+    "get_pending_handoffs": "list_handoffs; get_my_task has those of your task",
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.server import following
+from aiagent_coordinator.server import following, tools_handoff
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import (
@@ -131,7 +131,7 @@ async def get_my_task(context: Context, arguments: AgentArguments) -> Json:
             "checks": [list(check.argv) for check in task.checks],
             "attempt": run.attempt,
             "max_attempts": task.max_attempts,
-            "handoff": task.handoff,
+            **tools_handoff.beside(unit, run, task),
             "answers": [
                 {"question": one.text, "answer": one.answer}
                 for one in questions.of_task(unit, task.id)

@@ -7,33 +7,28 @@ after the run was claimed on the caller's behalf.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.providers.told import told
 from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.server.replies import is_long_line
-from aiagent_coordinator.server.tools import Arguments, Context, table, tool
+from aiagent_coordinator.server.profiles import (
+    LegacyArguments,
+    Profile,
+    agent_named,
+    get_subordinate_profile,
+)
+from aiagent_coordinator.server.tools import Context, table, tool
 from aiagent_coordinator.store import chat, legacy, projects, sessions, talks
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent
 
 #: Our words for holding, where theirs is another.
 _HOLD_WORDS = {"no_task": "no_work", "not_due": "no_work", "not_assigned": "agent_not_assigned"}
 #: How long chat and task may stay undecided there; nothing of ours depends on it.
 _PURPOSE_SECONDS = 300
-#: Of a long prompt, for those who cannot read long lines.
-_PROMPT_CHARS = 8000
-
-
-class LegacyArguments(Arguments):
-    """Arguments of another make's calls; what is new in them is ignored."""
-
-    model_config = ConfigDict(extra="ignore")
 
 
 class Pair(LegacyArguments):
@@ -63,12 +58,6 @@ class LogFile(LegacyArguments):
     agent_id: str
     task_id: str
     log_file_path: str
-
-
-class Profile(LegacyArguments):
-    """Arguments of `get_subordinate_profile`."""
-
-    agent_id: str
 
 
 async def get_agent_action(context: Context, arguments: Pair) -> Json:
@@ -131,18 +120,11 @@ def _check_pair(unit: Unit, arguments: Pair) -> None:
     Raises:
         NotFoundError: in the words of the server that these clients know.
     """
-    _agent(unit, arguments.agent_id)
+    agent_named(unit, arguments.agent_id)
     try:
         projects.get_project(unit, arguments.project_id)
     except NotFoundError:
         raise NotFoundError(f"Project not found: {arguments.project_id}") from None
-
-
-def _agent(unit: Unit, agent_id: str) -> Agent:
-    try:
-        return projects.get_agent(unit, agent_id)
-    except NotFoundError:
-        raise NotFoundError(f"Agent not found: {agent_id}") from None
 
 
 async def list_managed_agents(context: Context, arguments: LegacyArguments) -> Json:
@@ -267,29 +249,6 @@ async def get_app_settings(context: Context, arguments: LegacyArguments) -> Json
         "allow_remote_access": False,
         "pending_purpose_ttl_seconds": _PURPOSE_SECONDS,
     }
-
-
-async def get_subordinate_profile(context: Context, arguments: Profile) -> Json:
-    """Say who an agent is."""
-    agent = await context.board.store.read(partial(_agent, agent_id=arguments.agent_id))
-    profile: dict[str, Any] = {
-        "id": agent.id,
-        "name": agent.name,
-        "role": agent.id,
-        "type": "ai",
-        "hierarchy_type": agent.hierarchy.value,
-        "parent_agent_id": agent.parent_id,
-        "ai_type": agent.provider,
-        "kick_method": "cli",
-        "max_parallel_tasks": agent.max_concurrent,
-        "status": "active" if agent.enabled else "inactive",
-        "system_prompt": agent.role,
-        "skills": [],
-    }
-    if context.call.is_bare and is_long_line(agent.role):
-        profile["system_prompt"] = agent.role[:_PROMPT_CHARS]
-        profile["note"] = "the prompt was cut: your client reads lines of 64 KiB at most"
-    return profile
 
 
 TOOLS = table(

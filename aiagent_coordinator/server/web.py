@@ -112,7 +112,8 @@ class Web:
             return await bearers.caller(link_of(scope), token, is_remote=is_remote)
 
         health = Health(self._parts.store, self._version, self._parts.clock.monotonic)
-        around = rest.Surroundings(self._parts.store, settings, caller, self._parts.state)
+        board = self._parts.protocols.board
+        around = rest.Surroundings(self._parts.store, settings, caller, board, self._parts.state)
         return [
             Route("/health", health.health, methods=["GET"]),
             Route("/healthz", health.live, methods=["GET"]),

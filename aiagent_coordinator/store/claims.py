@@ -8,18 +8,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, select, update
 
-from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables, wanting
+from aiagent_coordinator.store import checkouts, coordinators, projects, tables, wanting
+from aiagent_coordinator.store.claimed import chat_of, claimed_agent, claimed_task
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
     ClaimAnswer,
-    ClaimedAgent,
-    ClaimedAnswer,
     ClaimedProject,
-    ClaimedTask,
     ClaimRequest,
     Resume,
 )
@@ -349,62 +346,9 @@ def _answer(
         claimed=True,
         fence=fence,
         lease_until=lease_until,
-        task=_chat_of(agent) if task is None else _claimed_task(unit, task, project, resume),
+        task=chat_of(agent)
+        if task is None
+        else claimed_task(unit, task, project, agent, resume=resume),
         project=place,
-        agent=ClaimedAgent(
-            agent.id, agent.provider, agent.approval, agent.model, agent.role or None
-        ),
+        agent=claimed_agent(unit, agent),
     )
-
-
-def _chat_of(agent: Agent) -> ClaimedTask:
-    """What stands in a claim in place of a task: a name for folders and people, and nothing to check."""
-    return ClaimedTask(
-        id=f"chat-{agent.id}",
-        title=f"Chat with {agent.name}",
-        description="",
-        acceptance=(),
-        checks=(),
-        base_ref=None,
-        attempt=1,
-        max_attempts=1,
-    )
-
-
-def _claimed_task(unit: Unit, task: Task, project: Project, resume: Resume | None) -> ClaimedTask:
-    return ClaimedTask(
-        id=task.id,
-        title=task.title,
-        description=task.description,
-        acceptance=task.acceptance,
-        checks=project.checks + task.checks,
-        base_ref=project.base_ref,
-        attempt=task.attempt,
-        max_attempts=task.max_attempts,
-        branch=task.branch,
-        handoff=task.handoff,
-        resume=resume,
-        answers=(*_answers(unit, task), *_sent_back(task)),
-    )
-
-
-def _answers(unit: Unit, task: Task) -> list[ClaimedAnswer]:
-    return [
-        ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
-        for one in questions.of_task(unit, task.id)
-        if one.answer is not None and one.answered_at is not None
-    ]
-
-
-def _sent_back(task: Task) -> list[ClaimedAnswer]:
-    """What reviewers wanted of earlier results, as answers to the question whether they are right."""
-    return [
-        ClaimedAnswer(
-            "Is the result of this task accepted as it is?",
-            f"No: {one['reason']}",
-            one["by"],
-            at,
-        )
-        for one in task.feedback
-        if one["verdict"] == "changes" and (at := parse_iso(one["at"])) is not None
-    ]

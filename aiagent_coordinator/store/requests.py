@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import pydantic
 
 from aiagent_coordinator.errors import ValidationError
+from aiagent_coordinator.handoffs import LeftHandoff
 from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, ShimIdentity, Verification
+from aiagent_coordinator.skills import GivenSkill
 from aiagent_coordinator.tasks import Approval, Check, TaskStatus, WaitReason, WorkspaceKind
 
 T = TypeVar("T")
@@ -141,6 +143,8 @@ class ClaimedTask:
     handoff: str | None = None
     answers: tuple[ClaimedAnswer, ...] = ()
     resume: Resume | None = None
+    #: For this run's agent, oldest first.
+    handoffs: tuple[LeftHandoff, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,8 @@ class ClaimedAgent:
     approval: Approval
     model: str | None = None
     role: str | None = None
+    #: In the order of their names.
+    skills: tuple[GivenSkill, ...] = ()
 
 
 @dataclass(frozen=True)

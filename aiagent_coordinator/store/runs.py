@@ -52,6 +52,13 @@ def get_run(unit: Unit, run_id: str) -> Run:
     return run
 
 
+def workspace_of(unit: Unit, run_id: str) -> tuple[str, str] | None:
+    """The machine and the folder that a run's program works in; None before its coordinator said."""
+    query = select(_run.c.host_id, _run.c.workspace).where(_run.c.id == run_id)
+    row = unit.conn.execute(query).first()
+    return None if row is None or None in row else (row[0], row[1])
+
+
 def find_run(unit: Unit, text: str) -> Run:
     """The run a person means: its id, or the beginning of it, with or without `run_`.
 

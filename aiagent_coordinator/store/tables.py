@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -380,6 +381,70 @@ message = Table(
         "agent_id",
         "project_id",
         where="answered_at IS NULL AND author = 'person'",
+    ),
+)
+
+# What skills are made of, by their content: one archive for all that hold the same.
+skill_archive = Table(
+    "skill_archive",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+
+skill = Table(
+    "skill",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("directory_name", ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("sha256", Text, ForeignKey("skill_archive.sha256"), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("unpacked_size", Integer, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("added_by", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Index("uq_skill_directory_name", "directory_name", unique=True),
+    Index("ix_skill_sha256", "sha256"),
+)
+
+agent_skill = Table(
+    "agent_skill",
+    metadata,
+    Column("agent_id", ID, ForeignKey("agent.id"), primary_key=True),
+    Column("skill_id", ID, ForeignKey("skill.id"), primary_key=True),
+    # `file`: the configuration says so; `board`: a person did with a command.
+    Column("origin", Text, nullable=False),
+    Index("ix_agent_skill_skill_id", "skill_id"),
+)
+
+# What one agent leaves another for a task.
+handoff = Table(
+    "handoff",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
+    Column("task_id", ID, ForeignKey("task.id"), nullable=False),
+    Column("from_agent_id", ID, ForeignKey("agent.id"), nullable=False),
+    Column("from_run_id", ID, ForeignKey("run.id"), nullable=False),
+    # NULL: whoever works on the task.
+    Column("to_agent_id", ID, ForeignKey("agent.id")),
+    Column("summary", Text, nullable=False),
+    Column("context", Text),
+    Column("recommendations", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("accepted_at", Instant),
+    Column("accepted_by", ID, ForeignKey("agent.id")),
+    Column("accepted_run_id", ID, ForeignKey("run.id")),
+    CheckConstraint("(accepted_at IS NULL) = (accepted_by IS NULL)", name="accepted_by_somebody"),
+    Index("ix_handoff_task_id", "task_id", "created_at", "id"),
+    _index_some(
+        "ix_handoff_pending",
+        "project_id",
+        "to_agent_id",
+        where="accepted_at IS NULL",
     ),
 )
 

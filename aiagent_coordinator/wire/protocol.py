@@ -60,6 +60,10 @@ AGENT_TOOLS = (
     "get_conversation_messages",
     "delegate_to_chat_session",
     "report_delegation_completed",
+    "hand_over",
+    "take_handoff",
+    "list_handoffs",
+    "register_skill",
 )
 
 

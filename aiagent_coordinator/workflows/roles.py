@@ -16,9 +16,12 @@ MANAGERS_ONLY: Final = frozenset(
 )
 #: Only those who judge what another did.
 REVIEWERS_ONLY: Final = frozenset({"review_task"})
-#: What a reviewer leaves alone: it has no sub-tasks, and asks for no work.
+#: What a reviewer leaves alone: it has no sub-tasks, asks for no work, and leaves nothing but its verdict.
 NOT_FOR_REVIEWERS: Final = frozenset(
-    {"create_task", "create_tasks_batch", "request_task", "split_task", "update_task_status"}
+    {
+        *("create_task", "create_tasks_batch", "request_task", "split_task", "update_task_status"),
+        *("hand_over", "take_handoff", "register_skill"),
+    }
 )
 
 

@@ -223,6 +223,49 @@ def test_a_real_cli_takes_a_task_to_a_sealed_commit(name: str, short_dir: Path, 
         print(f"\n{name} {version.stdout.strip()}: {' '.join(called)} -> {run['commit']}")
 
 
+#: A plan in which the model reads the guide of the first skill that it was told of.
+READING = [
+    *({"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}),
+    {"tool": "get_next_action"},
+    {"read": "/painting-walls/SKILL.md"},
+    {"write": "model.txt", "text": "written by a model\n"},
+    {"tool": "get_next_action"},
+    {"tool": "report_completed", "arguments": {"result": "success", "summary": "read it"}},
+    {"tool": "get_next_action"},
+]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_real_cli_reads_the_skill_of_its_agent_and_nothing_of_it_stays(
+    name: str, short_dir: Path, clis: Path
+):
+    plan, skill = short_dir / "plan.json", short_dir / "painting"
+    plan.write_text(json.dumps(READING))
+    skill.mkdir()
+    head = "name: painting-walls\ndescription: How zebra walls are painted."
+    (skill / "SKILL.md").write_text(f"---\n{head}\n---\nUse the xylophone brush.\n")
+    watched = [part for word in ("xylophone", "a quokka") for part in ("--watch", word)]
+    told = {"xylophone", "a quokka"}
+    with (
+        model(short_dir, "--plan", str(plan), *watched) as served,
+        working(short_dir, name, clis, served) as home,
+    ):
+        home.run("skill", "add", str(skill))
+        home.run("skill", "assign", "painting-walls", "worker")
+        worker = {**home.settings["agents"]["worker"], "role": "You are a quokka."}
+        home.write(agents={"worker": worker})
+        until("it is taken up", lambda: home.logged("config.changed"))
+        task = home.add("Write a file", "Write model.txt.")
+        run = ended(home, task["id"])
+        assert run["outcome"] == "succeeded", output_of(home, run)
+        saw = {word for request in served.requests() for word in request.get("saw", ())}
+        assert saw == told, output_of(home, run)
+        assert litter(home, name) == []
+        assert git(home.repo, "status", "--porcelain", "--ignored") == ""
+        files = home.state / "run" / run["id"] / "files"
+        until("its files are put away", lambda: not files.exists())
+
+
 @pytest.mark.parametrize("name", PACKAGES)
 @pytest.mark.parametrize(("approval", "may_write"), [("ask", False), ("bypass", True)])
 def test_the_approval_decides_whether_a_real_cli_may_write(

@@ -19,6 +19,7 @@ from aiagent_coordinator.providers.catalog import load_catalog, shipped_folder
 from aiagent_coordinator.providers.command import LaunchValues, render, render_words
 from aiagent_coordinator.providers.definition import Definition, load_definition
 from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.mcp_config import config_text
 
 ECHO = Path(__file__).parent.parent / "fakes" / "echo_cli.py"
 FILES = sorted(shipped_folder().glob("*.toml"))
@@ -127,6 +128,37 @@ def test_a_shipped_definition_renders_to_its_known_command_line(file: Path):
 def test_a_shipped_definition_writes_its_known_mcp_configuration(file: Path):
     rendered = render(runnable(load_definition(file)), values(), os.environ)
     assert {name: json.loads(data) for name, data in rendered.files.items()} == MCP[file.stem]
+
+
+#: What is added to the words and the configuration of a run that has skills, and whose agent has a role.
+WITH_SKILLS: dict[str, tuple[str, ...]] = {
+    "claude": (
+        *("--plugin-dir", "/skills", "--add-dir", "/skills"),
+        *("--append-system-prompt-file", "/role"),
+    ),
+    "codex": (),
+    "command": (),
+    "gemini": ("--include-directories", "/skills"),
+    "opencode": (),
+    "qwen": ("--include-directories", "/skills"),
+    "rehearsal": (),
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_cli_is_shown_the_folder_of_its_runs_skills(file: Path):
+    definition = load_definition(file)
+    given = replace(values(), skills_dir="/skills", system_prompt_file="/role")
+    words, more = render_words(definition, values()), render_words(definition, given)
+    added = [word for word in more if word not in words]
+    assert set(added) == set(WITH_SKILLS[file.stem])
+    text, with_skills = config_text(definition, values()), config_text(definition, given)
+    assert "skills" not in text
+    if file.stem == "opencode":
+        rules = json.loads(with_skills)["permission"]["external_directory"]
+        assert list(rules.items()) == [("*", "ask"), ("/skills/*", "allow")]
+    else:
+        assert with_skills == text
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -257,6 +289,14 @@ def test_a_definition_with_every_table_loads():
         ('QUIET = "1"', 'QUIET = "{extra_args}"', "13: launch.env.QUIET: {extra_args} is a list"),
         ('style = "file"', 'style = "fiel"', "16: mcp.style: Input should be"),
         ('style = "file"', 'file = "../x"', "16: mcp.file: must be a path inside"),
+        (
+            "env = {",
+            'system_prompt_file = "/x"\nenv = {',
+            "13: launch.system_prompt_file: must be a path inside",
+        ),
+        ("[launch]\n", '[skills]\ndir = ""\n[launch]\n', "skills.dir: must be a path inside"),
+        ("[launch]\n", '[skills]\nbelow = "a/../b"\n[launch]\n', "skills.below: must be a path"),
+        ("[launch]\n", '[skills]\nbelwo = "a"\n[launch]\n', "skills.belwo: unknown key; did"),
         ('style = "file"', 'style = "file"\ntool_timeout = "x"', "17: mcp.tool_timeout: 'x' is no"),
         ("{bridge_args}", "{bridge}", "17: mcp.stdio: unknown placeholder {bridge}"),
         (

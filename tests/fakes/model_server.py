@@ -1,13 +1,14 @@
 """A model without a mind: serves four protocols of vendors on loopback, and plays a fixed plan of tool calls.
 
-    model_server.py LOG [--plan PLAN.json] [--status 429] [--hang]
+    model_server.py LOG [--plan PLAN.json] [--status 429] [--hang] [--watch WORD]
 
 It prints its port on a line and serves until it is killed. The plan is a list of steps, one a turn:
 `{"tool": "authenticate", "arguments": {}}` calls the first tool whose name ends so, `{"write": "a.txt",
-"text": "…"}` writes a file by whatever tool the CLI offers for that. How many calls the conversation
+"text": "…"}` writes a file by whatever tool the CLI offers for that, and `{"read": "SKILL.md"}` reads the
+first path that it was told of and that ends so. How many calls the conversation
 already holds says which step is next, so nothing is kept between requests. After the plan it says that it
-is done. With `--status` every request for an answer is refused so; with `--hang` none is answered. Each
-request is a line of JSON in LOG.
+is done. A request that holds a `--watch`ed word is noted with it. With `--status` every request for an
+answer is refused so; with `--hang` none is answered. Each request is a line of JSON in LOG.
 """
 
 from __future__ import annotations
@@ -54,13 +55,16 @@ class Turn:
     arguments: str = "{}"
 
 
-def choose(plan: list[Json], made: int, tools: list[Tool], folder: str) -> Turn:
+def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
     """The turn after so many calls."""
     if not tools or made >= len(plan):
         return Turn(DONE)
     step = plan[made]
     if "write" in step:
-        return _write(str(Path(folder) / step["write"]), step["text"], tools)
+        return _write(str(Path(_folder(body)) / step["write"]), step["text"], tools)
+    if "read" in step:
+        told = re.search(rf"(/[^\s\"\\]*{re.escape(step['read'])})", json.dumps(body))
+        return _read(told[1] if told else "/nowhere", tools)
     tool = next((tool for tool in tools if tool.name.endswith(step["tool"])), None)
     if tool is None:
         return Turn(f"There is no tool {step['tool']}.")
@@ -85,6 +89,20 @@ def _write(path: str, text: str, tools: list[Tool]) -> Turn:
         if tool:
             return Turn(tool=tool, arguments=patch if tool.is_free_text else json.dumps(arguments))
     return Turn("There is no tool to write with.")
+
+
+def _read(path: str, tools: list[Tool]) -> Turn:
+    ways: dict[str, Json] = {
+        "Read": {"file_path": path},
+        "read": {"filePath": path},
+        "read_file": {"file_path": path},
+        "exec_command": {"cmd": f"cat '{path}'"},
+    }
+    for name, arguments in ways.items():
+        tool = next((tool for tool in tools if tool.name == name), None)
+        if tool:
+            return Turn(tool=tool, arguments=json.dumps(arguments))
+    return Turn("There is no tool to read with.")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -120,9 +138,17 @@ class Handler(BaseHTTPRequestHandler):
             self.server.note({"post": path, "status": self.server.status})
             self._json(self.server.status, protocol.refusal(self.server.status))
             return
-        turn = choose(self.server.plan, protocol.made(body), tools, _folder(body))
+        turn = choose(self.server.plan, protocol.made(body), tools, body)
         called = turn.tool.name if turn.tool else None
-        self.server.note({"post": path, "tools": len(tools), "call": called, "say": turn.text})
+        self.server.note(
+            {
+                "post": path,
+                "tools": len(tools),
+                "call": called,
+                "say": turn.text,
+                "saw": [word for word in self.server.watched if word in json.dumps(body)],
+            }
+        )
         if protocol.is_streamed(path, body):
             events = b"".join(protocol.stream(turn, body))
             self._send(200, "text/event-stream", events)
@@ -147,6 +173,9 @@ class ModelServer(ThreadingHTTPServer):
     """The server and what it was told to do."""
 
     daemon_threads = True
+
+    #: Words whose appearance in a request is noted.
+    watched: tuple[str, ...] = ()
 
     def __init__(self, log: Path, plan: list[Json], status: int, *, hangs: bool) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -400,9 +429,11 @@ def main() -> None:
     parser.add_argument("--plan", type=Path)
     parser.add_argument("--status", type=int, default=0)
     parser.add_argument("--hang", action="store_true")
+    parser.add_argument("--watch", action="append", default=[])
     given = parser.parse_args()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
     server = ModelServer(given.log, plan, given.status, hangs=given.hang)
+    server.watched = tuple(given.watch)
     print(server.server_port, flush=True)
     server.serve_forever()
 

@@ -54,6 +54,10 @@ WORKER = {
     "get_task_conversations",
     "get_conversation_messages",
     "delegate_to_chat_session",
+    "hand_over",
+    "take_handoff",
+    "list_handoffs",
+    "register_skill",
 }
 #: Only with this duty.
 MANAGERS = {
@@ -66,7 +70,10 @@ MANAGERS = {
 }
 REVIEWERS = {"review_task"}
 #: What a reviewer leaves alone.
-MAKERS = {"create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"}
+MAKERS = {
+    *("create_task", "create_tasks_batch", "split_task", "update_task_status", "request_task"),
+    *("hand_over", "take_handoff", "register_skill"),
+}
 AGENTS = WORKER | MANAGERS | REVIEWERS
 #: What a session for a chat may call, and a task's may not; the other way round below.
 ONLY_CHAT = {
@@ -91,6 +98,8 @@ ONLY_TASK = {
     "report_execution_complete",
     "get_task_conversations",
     "delegate_to_chat_session",
+    "hand_over",
+    "take_handoff",
 }
 CHAT = (WORKER - ONLY_TASK) | ONLY_CHAT
 COORDINATOR = {
@@ -111,6 +120,8 @@ COORDINATOR = {
     "report_process_exit",
     "get_app_settings",
     "get_subordinate_profile",
+    "fetch_skill",
+    "list_handoffs",
 }
 PERSON = {
     "health_check",
@@ -147,6 +158,14 @@ PERSON = {
     "list_conversations",
     "read_conversation",
     "stop_conversation",
+    "add_skill",
+    "list_skills",
+    "get_skill",
+    "remove_skill",
+    "assign_skill",
+    "unassign_skill",
+    "list_handoffs",
+    "get_handoff",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),

@@ -23,11 +23,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aiagent_coordinator.errors import ForbiddenError, NotFoundError, UnauthorizedError
+from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.paths import make_private
 from aiagent_coordinator.server.auth import Role
-from aiagent_coordinator.server.http.endpoint import bearer_of, challenge
-from aiagent_coordinator.server.http.guard import UPLOAD_PATH, too_many
+from aiagent_coordinator.server.http.endpoint import bearer_of
+from aiagent_coordinator.server.http.guard import UPLOAD_PATH
+from aiagent_coordinator.server.http.refusals import RefusalError, known_caller
 from aiagent_coordinator.store import legacy, projects
 from aiagent_coordinator.telemetry import log_event
 
@@ -57,20 +58,6 @@ MAX_FIELD_BYTES: Final = 4096
 MAX_ID_CHARS: Final = 200
 
 
-class _RefusalError(Exception):
-    """A request that is answered with a status and a reason."""
-
-    def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = dict(headers or {})
-
-    def answer(self) -> Response:
-        """As it is told."""
-        return JSONResponse({"success": False, "error": self.reason}, self.status, self.headers)
-
-
 def pages(around: Surroundings) -> Sequence[BaseRoute]:
     """The pages for coordinators of another make."""
     made = _Pages(around)
@@ -95,7 +82,7 @@ class _Pages:
             scheme = self._private_scheme(request, headers)
             root = request.query_params.get("root_agent_id") or None
             working = await self._around.store.read(partial(_working_agents, root=root))
-        except _RefusalError as refusal:
+        except RefusalError as refusal:
             return refusal.answer()
         own = self._around.settings.own
         told = {
@@ -127,26 +114,26 @@ class _Pages:
                 with anyio.move_on_after(UPLOAD_SECONDS):
                     async with _form_of(request) as form:
                         return await self._keep(form)
-            raise _RefusalError(408, "the log did not arrive in time")
-        except _RefusalError as refusal:
+            raise RefusalError(408, "the log did not arrive in time")
+        except RefusalError as refusal:
             return refusal.answer()
 
     async def _keep(self, form: FormData) -> Response:
         state = self._around.state
         if state is None:
-            raise _RefusalError(404, "no logs are kept here")
+            raise RefusalError(404, "no logs are kept here")
         log, about = _read(form)
         try:
             run_id = await self._around.store.read(lambda unit: legacy.run_of_log(unit, about).id)
         except NotFoundError as error:
-            raise _RefusalError(404, error.message) from None
+            raise RefusalError(404, error.message) from None
         # the name is made of our own id: nothing that was sent becomes part of a path
         path = state.logs / "sent" / f"{run_id}.log"
         try:
             size = await to_thread.run_sync(_write, path, log.file)
         except OSError as error:
             reason = error.strerror or "it cannot be written"
-            raise _RefusalError(507, f"the log was not kept: {reason}") from error
+            raise RefusalError(507, f"the log was not kept: {reason}") from error
         await self._around.store.write(lambda unit: legacy.keep_log(unit, run_id, str(path)))
         log_event(
             logger, logging.INFO, "server.log_taken", "a log was taken", run_id=run_id, bytes=size
@@ -163,30 +150,18 @@ class _Pages:
         """See that a coordinator asks.
 
         Raises:
-            _RefusalError: it does not.
+            RefusalError: it does not.
         """
-        guard: Guard = request.scope["state"]["guard"]
-        demand = {"www-authenticate": challenge(self._around.settings)}
-        try:
-            caller = await self._around.caller(request)
-        except ForbiddenError as error:
-            raise _RefusalError(403, error.message) from None
-        except UnauthorizedError as error:
-            wait = guard.wrong_token(request.scope) if bearer_of(_headers(request)) else 0.0
-            if wait:
-                raise _RefusalError(*too_many(wait)) from None
-            raise _RefusalError(401, error.message, demand) from None
-        if caller.identity is None:
-            raise _RefusalError(401, "show a bearer token", demand)
-        if caller.identity.role is not Role.COORDINATOR:
-            role = caller.identity.role.value
-            raise _RefusalError(403, f"this is not for a caller of role {role}")
+        _, identity = await known_caller(self._around, request)
+        if identity.role is not Role.COORDINATOR:
+            role = identity.role.value
+            raise RefusalError(403, f"this is not for a caller of role {role}")
 
     def _private_scheme(self, request: Request, headers: Mapping[str, str]) -> str:
         """How the request came, when nobody on the way could read along.
 
         Raises:
-            _RefusalError: somebody could.
+            RefusalError: somebody could.
         """
         if self._around.settings.certificate is not None:
             return "https"
@@ -195,24 +170,20 @@ class _Pages:
             return "http"
         if headers.get("x-forwarded-proto", "").strip().lower() == "https":
             return "https"
-        raise _RefusalError(403, "passkeys are told over TLS, or on this machine, alone")
-
-
-def _headers(request: Request) -> dict[str, str]:
-    return request.scope["state"]["headers"]
+        raise RefusalError(403, "passkeys are told over TLS, or on this machine, alone")
 
 
 def _working_agents(unit: Unit, root: str | None) -> frozenset[str]:
     """Ids of the agents that may work: all, or one with all who work for it.
 
     Raises:
-        _RefusalError: the one that was named does not exist.
+        RefusalError: the one that was named does not exist.
     """
     agents = {agent.id: agent for agent in projects.list_agents(unit) if agent.enabled}
     if root is None:
         return frozenset(agents)
     if root not in agents:
-        raise _RefusalError(404, f"Agent not found: {root[:MAX_ID_CHARS]}")
+        raise RefusalError(404, f"Agent not found: {root[:MAX_ID_CHARS]}")
     found, last = {root}, 0
     while last != len(found):
         last = len(found)
@@ -225,11 +196,11 @@ async def _form_of(request: Request) -> AsyncGenerator[FormData]:
     """The fields of an upload, as far as it is not too large; closed at the end.
 
     Raises:
-        _RefusalError: it is, or it is no such form.
+        RefusalError: it is, or it is no such form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "multipart/form-data":
-        raise _RefusalError(415, "expected multipart/form-data")
+        raise RefusalError(415, "expected multipart/form-data")
     received = 0
 
     async def receive() -> Message:
@@ -237,7 +208,7 @@ async def _form_of(request: Request) -> AsyncGenerator[FormData]:
         message = await request.receive()
         received += len(message.get("body", b""))
         if received > MAX_UPLOAD_BYTES:
-            raise _RefusalError(413, "the upload is too large")
+            raise RefusalError(413, "the upload is too large")
         return message
 
     bounded = Request(request.scope, receive)
@@ -245,7 +216,7 @@ async def _form_of(request: Request) -> AsyncGenerator[FormData]:
         form = await bounded.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     except (HTTPException, ClientDisconnect) as error:
         reason = error.detail if isinstance(error, HTTPException) else "it ended in the middle"
-        raise _RefusalError(400, reason) from None
+        raise RefusalError(400, reason) from None
     try:
         yield form
     finally:
@@ -256,20 +227,20 @@ def _read(form: FormData) -> tuple[UploadFile, legacy.LogOf]:
     """The log, and which run it says it is of.
 
     Raises:
-        _RefusalError: something is missing, or the log is too large.
+        RefusalError: something is missing, or the log is too large.
     """
     log = form.get("log_file")
     if not isinstance(log, UploadFile):
-        raise _RefusalError(400, "log_file is missing")
+        raise RefusalError(400, "log_file is missing")
     if (log.size or 0) > MAX_LOG_BYTES:
-        raise _RefusalError(413, f"the log is larger than {MAX_LOG_BYTES} bytes")
+        raise RefusalError(413, f"the log is larger than {MAX_LOG_BYTES} bytes")
     ids: list[str] = []
     for name in ("execution_log_id", "agent_id", "task_id", "project_id"):
         value = form.get(name)
         if not isinstance(value, str) or not value:
-            raise _RefusalError(400, f"{name} is missing")
+            raise RefusalError(400, f"{name} is missing")
         if len(value) > MAX_ID_CHARS or not value.isprintable():
-            raise _RefusalError(404, f"{name} names nothing")
+            raise RefusalError(404, f"{name} names nothing")
         ids.append(value)
     return log, legacy.LogOf(*ids)
 

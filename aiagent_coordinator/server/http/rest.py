@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aiagent_coordinator.server.http import coordinators
+from aiagent_coordinator.server.http import coordinators, handoffs
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from aiagent_coordinator.paths import StateDir
     from aiagent_coordinator.server.auth import Caller
+    from aiagent_coordinator.server.calls import Board
     from aiagent_coordinator.server.http.settings import HttpSettings
     from aiagent_coordinator.store.engine import Store
 
@@ -31,9 +32,14 @@ class Surroundings:
     #: Who makes this request; a `Caller` without `identity` shows no token. Raises
     #: `UnauthorizedError` or `ForbiddenError` for a wrong one.
     caller: Callable[[Request], Awaitable[Caller]]
+    #: Answers calls of tools, under the one permission table.
+    board: Board
     #: Where files are kept; None: nowhere.
     state: StateDir | None = None
 
 
 #: Everything that is mounted.
-PAGES: tuple[Callable[[Surroundings], Sequence[BaseRoute]], ...] = (coordinators.pages,)
+PAGES: tuple[Callable[[Surroundings], Sequence[BaseRoute]], ...] = (
+    coordinators.pages,
+    handoffs.pages,
+)
