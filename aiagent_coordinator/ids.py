@@ -20,8 +20,11 @@ AgentId = NewType("AgentId", str)
 ProjectId = NewType("ProjectId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-#: Prefixes in use: task, project, agent, run, question, notice, message, event, artifact, session, coordinator.
-PREFIXES = frozenset({"tsk", "prj", "agt", "run", "qst", "ntf", "msg", "evt", "art", "ses", "crd"})
+#: Prefixes in use: task, project, agent, run, question, notice, message, event, artifact, session, coordinator,
+#: audit, and one time that an audit fired.
+PREFIXES = frozenset(
+    {"tsk", "prj", "agt", "run", "qst", "ntf", "msg", "evt", "art", "ses", "crd", "aud", "fir"}
+)
 #: What people may choose as the id of a project or an agent.
 CHOSEN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")
 GENERATED_ID = re.compile(r"(?P<prefix>[a-z]{3})_[0-9a-hjkmnp-tv-z]{26}\Z")

@@ -161,6 +161,7 @@ class Loop:
                 "waits": self._waits,
                 "circuits": list(self.admission.shown()),
                 **({"known": self._known} if self._known else {}),
+                **self.supervisor.tenure.root,
             },
         )
         version = answer.get("version")

@@ -136,6 +136,15 @@ PERSON = {
     "reject_task",
     "write_chat",
     "read_chat",
+    "list_templates",
+    "run_template",
+    "list_audits",
+    "get_audit",
+    "activate_audit",
+    "suspend_audit",
+    "deactivate_audit",
+    "unlock_task",
+    "unlock_agent",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),
