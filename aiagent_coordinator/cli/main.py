@@ -78,6 +78,8 @@ for name, module in (
     ("workflow", "workflow"),
     ("skill", "skill"),
     ("handoff", "handoff"),
+    ("template", "template"),
+    ("audit", "audit"),
 ):
     main.add_command(Later(name, module, name))
 

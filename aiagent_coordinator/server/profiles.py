@@ -65,7 +65,7 @@ async def get_subordinate_profile(context: Context, arguments: Profile) -> Json:
         "id": agent.id,
         "name": agent.name,
         "role": agent.id,
-        "type": "ai",
+        "type": "human" if agent.is_person else "ai",
         "hierarchy_type": agent.hierarchy.value,
         "parent_agent_id": agent.parent_id,
         "ai_type": agent.provider,

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import checkouts, coordinators, projects, tables, wanting
+from aiagent_coordinator.store import checkouts, coordinators, locks, projects, tables, wanting
 from aiagent_coordinator.store.claimed import chat_of, claimed_agent, claimed_task
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
@@ -45,6 +45,7 @@ def is_due() -> ColumnElement[bool]:
     return (
         (_task.c.status == TaskStatus.QUEUED)
         & (_task.c.kind != TaskKind.STEP)
+        & _task.c.is_locked.is_(False)
         & or_(_task.c.not_before.is_(None), _task.c.not_before <= now)
     )
 
@@ -175,6 +176,8 @@ def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | st
         return "not_assigned"
     if not (agent_row["enabled"] and agent_row["declared"]):
         return "agent_disabled"
+    if locks.is_agent_locked(unit, request.agent_id):
+        return "agent_locked"
     # Always agent before project, so that two claims never wait for each other.
     found = unit.conn.execute(_LOCK_PROJECT, {"project": request.project_id})
     project_row = found.mappings().one()

@@ -166,6 +166,15 @@ PERSON = {
     "unassign_skill",
     "list_handoffs",
     "get_handoff",
+    "list_templates",
+    "run_template",
+    "list_audits",
+    "get_audit",
+    "activate_audit",
+    "suspend_audit",
+    "deactivate_audit",
+    "unlock_task",
+    "unlock_agent",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),

@@ -29,7 +29,7 @@ from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.http.endpoint import bearer_of
 from aiagent_coordinator.server.http.guard import UPLOAD_PATH
 from aiagent_coordinator.server.http.refusals import RefusalError, known_caller
-from aiagent_coordinator.store import legacy, projects
+from aiagent_coordinator.store import legacy, people, projects
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class _Pages:
             await self._admit(request)
             scheme = self._private_scheme(request, headers)
             root = request.query_params.get("root_agent_id") or None
-            working = await self._around.store.read(partial(_working_agents, root=root))
+            belonging = partial(_belonging, root=root)
+            working, directories = await self._around.store.read(belonging)
         except RefusalError as refusal:
             return refusal.answer()
         own = self._around.settings.own
@@ -102,6 +103,8 @@ class _Pages:
                 for name, (command, *arguments) in own.programs.items()
             },
             "agent_base_prompt": None,
+            # theirs says nothing of it; who passes a root learns where it works
+            **({"working_directories": dict(directories)} if root else {}),
         }
         return JSONResponse(told, headers={"cache-control": "no-store"})
 
@@ -173,22 +176,20 @@ class _Pages:
         raise RefusalError(403, "passkeys are told over TLS, or on this machine, alone")
 
 
-def _working_agents(unit: Unit, root: str | None) -> frozenset[str]:
-    """Ids of the agents that may work: all, or one with all who work for it.
+def _belonging(unit: Unit, root: str | None) -> tuple[frozenset[str], Mapping[str, str]]:
+    """Who may work, and where: all, where projects lie; or what belongs to an agent or a person.
 
     Raises:
         RefusalError: the one that was named does not exist.
     """
-    agents = {agent.id: agent for agent in projects.list_agents(unit) if agent.enabled}
+    enabled = {agent.id for agent in projects.list_agents(unit) if agent.enabled}
     if root is None:
-        return frozenset(agents)
-    if root not in agents:
-        raise RefusalError(404, f"Agent not found: {root[:MAX_ID_CHARS]}")
-    found, last = {root}, 0
-    while last != len(found):
-        last = len(found)
-        found |= {one.id for one in agents.values() if one.parent_id in found}
-    return frozenset(found)
+        return frozenset(enabled), {}
+    try:
+        scope = people.scope_of(unit, root)
+    except NotFoundError as error:
+        raise RefusalError(404, error.message) from None
+    return scope.agents & enabled, scope.directories
 
 
 @asynccontextmanager
