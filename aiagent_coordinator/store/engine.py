@@ -122,7 +122,9 @@ class Store:
         if not batch:
             return
         # Not abandoned on cancellation: what the thread has begun is waited for.
+        self._news.is_committing = True
         events = await to_thread.run_sync(self._database.commit, batch, limiter=self._writer_thread)
+        self._news.is_committing = False
         fresh = self._news.ours(events)
         if fresh:
             self._tell_all(fresh)

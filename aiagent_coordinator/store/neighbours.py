@@ -45,6 +45,8 @@ class News:
         #: None: nobody else writes here, and what we write is all there is.
         self._heard_to: int | None = None
         self._beyond: set[int] = set()
+        #: We are committing: what is read meanwhile may be ours, and is no news that was missed.
+        self.is_committing = False
 
     @property
     def heard_to(self) -> int:
@@ -92,12 +94,12 @@ async def follow(
         while True:
             was_woken = await ear.wait(LOOK_SECONDS)
             try:
-                has_missed = await _catch_up(read, news, tell) and not was_woken
+                is_theirs = await _catch_up(read, news, tell)
             except StoreError:
                 # it is away; what it took meanwhile is read when it is back
                 await anyio.sleep(LOOK_SECONDS)
                 continue
-            if has_missed:
+            if is_theirs and not was_woken:
                 await ear.rest()
     finally:
         with anyio.CancelScope(shield=True):
@@ -109,14 +111,14 @@ async def _catch_up(
     news: News,
     tell: Callable[[Sequence[Event]], None],
 ) -> bool:
-    """Read and tell what is new; whether there was anything."""
-    has_any = False
+    """Read and tell what is new; whether any of it is surely another's."""
+    is_theirs = False
     while True:
-        after = news.heard_to
+        after, was_committing = news.heard_to, news.is_committing
         found = await read(lambda unit, after=after: list_events(unit, after=after, limit=_PAGE))
         fresh = news.theirs(found)
         if fresh:
-            has_any = True
+            is_theirs = is_theirs or not (was_committing or news.is_committing)
             tell(fresh)
         if len(found) < _PAGE:
-            return has_any
+            return is_theirs

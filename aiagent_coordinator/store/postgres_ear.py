@@ -31,7 +31,10 @@ class PostgresEar:
         self._conn: Connection | None = None
         self._next_try = 0.0
         driver: Any = self._engine.dialect.loaded_dbapi
-        self._errors: tuple[type[Exception], ...] = (DBAPIError, driver.Error, OSError)
+        self._errors: tuple[type[Exception], ...] = (
+            *(DBAPIError, driver.Error, OSError, ValueError),
+            anyio.ClosedResourceError,
+        )
 
     async def wait(self, seconds: float) -> bool:
         """Wait until another server has committed something, or so long; whether it has."""
@@ -39,15 +42,14 @@ class PostgresEar:
         if raw is None:
             await anyio.sleep(seconds)
             return False
-        with anyio.move_on_after(seconds):
-            while True:
-                await anyio.wait_readable(raw.fileno())
-                try:
+        try:
+            with anyio.move_on_after(seconds):
+                while True:
+                    await anyio.wait_readable(raw.fileno())
                     if self._hears(raw):
                         return True
-                except self._errors:
-                    await self.rest()
-                    return False
+        except self._errors:
+            await self.rest()
         return False
 
     def _hears(self, raw: Any) -> bool:  # noqa: ANN401 - the driver's connection

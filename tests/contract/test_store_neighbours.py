@@ -203,6 +203,33 @@ async def test_the_other_server_is_heard_again_after_its_wakes_were_cut_off(
                 await agent.tool("send_message", content="Fine.")
 
 
+async def test_a_question_asked_at_one_server_is_answered_at_the_other(
+    empty_postgres: str, short_dir: Path
+) -> None:
+    async with two(empty_postgres, short_dir) as pair:
+        claimed = await pair.here.claim()
+        async with (
+            connected(pair.here, claimed.hello()) as agent,
+            connected(pair.there, pair.there.person) as person,
+        ):
+            heard: list[dict[str, Any]] = []
+
+            async def ask() -> None:
+                heard.append(await agent.tool("ask_human", text="Red?"))
+
+            # a question is held for longer
+            with anyio.fail_after(40):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(ask)
+                    asked: list[dict[str, Any]] = []
+                    while not asked:
+                        await anyio.sleep(0.05)
+                        asked = (await person.tool("list_questions"))["questions"]
+                    assert not heard
+                    await person.tool("answer_question", question_id=asked[0]["id"], answer="Red.")
+            assert (heard[0]["status"], heard[0]["answer"]) == ("answered", "Red.")
+
+
 def _event(seq: int) -> Event:
     return Event(seq, SystemClock().now(), "server", "coordinator.seen")
 
