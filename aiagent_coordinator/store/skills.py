@@ -158,7 +158,7 @@ def remove(unit: Unit, skill: Skill, *, actor: str) -> None:
     if first is not None:
         raise ConflictError(
             f"the configuration gives {skill.directory_name} to agent {first}",
-            hint="take it out of `skills` there",
+            hint="take it out of the skills there",
         )
     unit.conn.execute(delete(_given).where(_given.c.skill_id == skill.id))
     unit.conn.execute(delete(_skill).where(_skill.c.id == skill.id))
