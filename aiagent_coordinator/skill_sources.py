@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from aiagent_coordinator.errors import ForbiddenError, NotFoundError, ValidationError
+from aiagent_coordinator.skill_archives import read_archive
 from aiagent_coordinator.skills import (
     GUIDE,
     MAX_ARCHIVE_BYTES,
@@ -22,7 +23,6 @@ from aiagent_coordinator.skills import (
     MAX_FILES,
     File,
     checked,
-    read_archive,
 )
 
 #: Never part of a skill: what git and we keep beside the files, and what a Mac leaves.

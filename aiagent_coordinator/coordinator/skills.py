@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
-from aiagent_coordinator import skills
+from aiagent_coordinator import skill_archives, skills
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.telemetry import log_event
@@ -41,7 +41,7 @@ def unpack(offered: object, folder: Path) -> list[str]:
             _left_out(wanted, "it has no name of its own")
             continue
         try:
-            skills.unpack(_archive_of(entry), folder / name, MAX_ARCHIVE_BYTES)
+            skill_archives.unpack(_archive_of(entry), folder / name, MAX_ARCHIVE_BYTES)
         except (ValidationError, OSError) as error:
             _left_out(wanted, str(error))
             continue

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import anyio
 
-from aiagent_coordinator import skills
+from aiagent_coordinator import skill_archives, skills
 from aiagent_coordinator.errors import CoordinatorError, ValidationError
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.pipeline.context import Context
@@ -39,7 +39,9 @@ async def give(record: RunRecord, context: Context) -> RunRecord:
             archive = await context.skills.fetch(sha256)
             if skills.digest(archive) != sha256:
                 raise ValidationError("it is not what its digest says")
-            await anyio.to_thread.run_sync(skills.unpack, archive, _below(record, context) / name)
+            await anyio.to_thread.run_sync(
+                skill_archives.unpack, archive, _below(record, context) / name
+            )
         except CoordinatorError as error:
             _left_out(record, name, error.message)
             continue

@@ -26,6 +26,7 @@ from aiagent_coordinator.server.tools import (
     tool,
 )
 from aiagent_coordinator.server.tools_person import Nothing, meant_agent
+from aiagent_coordinator.skill_archives import read_archive
 from aiagent_coordinator.skill_sources import from_text, inside
 from aiagent_coordinator.skills import Called, Packed
 from aiagent_coordinator.store import runs as run_store
@@ -119,7 +120,7 @@ async def get_skill(context: Context, arguments: OneSkill) -> Json:
         return _line(unit, found), skill_store.archive(unit, found.sha256)
 
     line, archive = await context.board.store.read(work)
-    content = await to_thread.run_sync(skills.read_archive, archive)
+    content = await to_thread.run_sync(read_archive, archive)
     guide = content[skills.GUIDE].content.decode("utf-8", "replace")
     listed = [
         {"path": path, "size": len(file.content), "executable": file.is_executable}
@@ -220,7 +221,7 @@ def _from_base64(text: str, called: Called) -> Packed:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise ValidationError("archive_base64 is no base64", key="archive_base64") from None
-    return skills.packed(skills.read_archive(data), called)
+    return skills.packed(read_archive(data), called)
 
 
 def _called(directory_name: str | None, name: str | None, description: str | None) -> Called:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from aiagent_coordinator import skill_sources, skills
+from aiagent_coordinator import skill_archives, skill_sources, skills
 from aiagent_coordinator.coordinator.skills import unpack
 from aiagent_coordinator.errors import ForbiddenError, NotFoundError, ValidationError
 
@@ -153,7 +153,7 @@ HOSTILE: dict[str, bytes] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_archive_is_refused_and_leaves_nothing(tmp_path: Path, name: str):
     with pytest.raises(ValidationError):
-        skills.unpack(HOSTILE[name], tmp_path / "below" / "skill")
+        skill_archives.unpack(HOSTILE[name], tmp_path / "below" / "skill")
     assert list(tmp_path.rglob("*")) in ([], [tmp_path / "below"])
 
 
@@ -167,26 +167,26 @@ def test_an_archive_is_unpacked_for_its_owner_alone(tmp_path: Path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept").touch()
     (tmp_path / "skill").symlink_to(tmp_path / "elsewhere")
-    skills.unpack(data, tmp_path / "skill")
+    skill_archives.unpack(data, tmp_path / "skill")
     assert (tmp_path / "elsewhere" / "kept").exists(), "a link is replaced, not followed"
     found = {
         str(path.relative_to(tmp_path / "skill")): stat.S_IMODE(path.lstat().st_mode)
         for path in (tmp_path / "skill").rglob("*")
     }
     assert found == {"SKILL.md": 0o600, "run.sh": 0o700, "docs": 0o700, "docs/a.md": 0o600}
-    skills.unpack(zipped(), tmp_path / "skill")
+    skill_archives.unpack(zipped(), tmp_path / "skill")
     assert [path.name for path in (tmp_path / "skill").iterdir()] == ["SKILL.md"]
 
 
 def test_one_folder_around_everything_is_left_away():
-    content = skills.read_archive(zipped(member("paint/a"), guide="paint/SKILL.md"))
+    content = skill_archives.read_archive(zipped(member("paint/a"), guide="paint/SKILL.md"))
     assert set(content) == {"SKILL.md", "a"}
 
 
 def test_a_skill_has_one_digest_however_it_was_packed():
     content = {"SKILL.md": skills.File(b"a"), "b/run": skills.File(b"c", is_executable=True)}
     first = skills.packed(content, fallback="paint")
-    again = skills.packed(skills.read_archive(first.archive), fallback="paint")
+    again = skills.packed(skill_archives.read_archive(first.archive), fallback="paint")
     turned = skills.packed(dict(reversed(content.items())), fallback="paint")
     assert first == again == turned
     other = skills.packed({**content, "b/run": skills.File(b"c")}, fallback="paint")
