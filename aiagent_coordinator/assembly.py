@@ -60,6 +60,7 @@ def make_service(
             retention=Retention(settings.retention.run_age, settings.retention.run_size),
             sandboxes=Sandboxes(wishes_of(settings)),
             pulse=pulse or Pulse(),
+            root_agent_id=settings.root_agent_id,
             foreign=_foreign(house),
             relay=relay,
         ),

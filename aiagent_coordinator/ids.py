@@ -21,9 +21,26 @@ ProjectId = NewType("ProjectId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Prefixes in use: task, project, agent, run, question, notice, message, conversation, delegation, event,
-#: artifact, session, coordinator.
+#: artifact, session, coordinator, audit, and one time that an audit fired.
 PREFIXES = frozenset(
-    {"tsk", "prj", "agt", "run", "qst", "ntf", "msg", "cnv", "dlg", "evt", "art", "ses", "crd"}
+    {
+        *(
+            "tsk",
+            "prj",
+            "agt",
+            "run",
+            "qst",
+            "ntf",
+            "msg",
+            "cnv",
+            "dlg",
+            "evt",
+            "art",
+            "ses",
+            "crd",
+        ),
+        *("aud", "fir"),
+    }
 )
 #: What people may choose as the id of a project or an agent.
 CHOSEN_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")

@@ -193,7 +193,7 @@ def _import_server() -> None:
 
 async def declare(store: Store, loaded: Loaded) -> None:
     """Tell the board what the configuration declares; what vanished starts nothing new."""
-    from aiagent_coordinator.store import projects
+    from aiagent_coordinator.store import people, projects
     from aiagent_coordinator.store.unit import Unit
 
     settings = loaded.settings
@@ -208,10 +208,19 @@ async def declare(store: Store, loaded: Loaded) -> None:
             projects.declare_agent(unit, agent.agent(agent_id))
         for project in settings.projects:
             projects.declare_project(unit, project.project())
+        people.declare(
+            unit,
+            [person.person(person_id) for person_id, person in settings.people.items()],
+            {
+                (person_id, project_id): path
+                for person_id, person in settings.people.items()
+                for project_id, path in person.directories.items()
+            },
+        )
         projects.keep_only(
             unit,
             project_ids=[project.id for project in settings.projects],
-            agent_ids=list(settings.agents),
+            agent_ids=[*settings.agents, *settings.people],
             pairs=pairs,
         )
         for agent_id, project_id in sorted(pairs):

@@ -75,6 +75,13 @@ class Duty(StrEnum):
     REVIEWER = "reviewer"
 
 
+class AgentKind(StrEnum):
+    """Whether a program does the work of an agent, or it stands for a human being."""
+
+    PROGRAM = "program"
+    PERSON = "person"
+
+
 @dataclass(frozen=True)
 class Transition:
     """One allowed change of status: its published name, from where, to where, and why."""
@@ -335,6 +342,13 @@ class Agent:
     parent_id: str | None = None
     #: What it is told step by step, where the task names no workflow; None: that of its hierarchy.
     workflow: str | None = None
+    #: A person is never started: agents belong to it, on the machine that it works at.
+    kind: AgentKind = AgentKind.PROGRAM
+
+    @property
+    def is_person(self) -> bool:
+        """Whether it stands for a human being."""
+        return self.kind is AgentKind.PERSON
 
 
 @dataclass(frozen=True)
@@ -386,3 +400,7 @@ class Task:
     feedback: tuple[dict[str, Any], ...] = ()
     #: The task whose result this one judges.
     reviews_id: str | None = None
+    #: The firing of an audit that made it.
+    audit_firing_id: str | None = None
+    #: An audit holds it: only a person moves it until it is released.
+    is_locked: bool = False

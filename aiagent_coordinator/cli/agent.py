@@ -1,4 +1,4 @@
-"""`agent add|list|show`."""
+"""`agent add|list|show|unlock`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call
+from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.messages import text
 
 
@@ -15,6 +16,9 @@ from aiagent_coordinator.messages import text
 @options.common
 def agent() -> None:
     """Agents: who does the work."""
+
+
+agent.add_command(Later("unlock", "unlock", "unlock_agent", "agent."))
 
 
 @agent.command(help=text("help.agent.add"))

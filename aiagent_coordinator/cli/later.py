@@ -17,10 +17,11 @@ class Later(click.Command):
         name: What people type; `help.NAME` of the catalogue is its help.
         module: Where the command is, a module of this package.
         attribute: Its name there.
+        group: The words before it, where it stands below another: part of its key in the catalogue.
     """
 
-    def __init__(self, name: str, module: str, attribute: str) -> None:
-        super().__init__(name, help=text(f"help.{name}"))
+    def __init__(self, name: str, module: str, attribute: str, group: str = "") -> None:
+        super().__init__(name, help=text(f"help.{group}{name}"))
         self._module = module
         self._attribute = attribute
 

@@ -76,6 +76,8 @@ for name, module in (
     ("gc", "gc"),
     ("service", "service"),
     ("workflow", "workflow"),
+    ("template", "template"),
+    ("audit", "audit"),
 ):
     main.add_command(Later(name, module, name))
 

@@ -1,4 +1,4 @@
-"""`task add|list|show|cancel|retry|answer|depend`."""
+"""`task add|list|show|cancel|retry|answer|approve|reject|depend|unlock`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call, call_pages, locate
+from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.tasks import TaskStatus
@@ -22,6 +23,9 @@ DESCRIPTION_BYTES = 256 * 1024
 @options.common
 def task() -> None:
     """Put work on the board and look at it."""
+
+
+task.add_command(Later("unlock", "unlock", "unlock_task", "task."))
 
 
 @task.command(help=text("help.task.add"))
@@ -230,7 +234,9 @@ def depend(task_id: str, on: tuple[str, ...], not_on: str | None, as_json: bool)
 
 
 def standing(item: dict[str, Any]) -> str:
-    """The status of a task for people: with what it waits for, or that it is tried again."""
+    """The status of a task for people: with what it waits for, that an audit holds it, or that it is tried again."""
+    if item.get("is_locked"):
+        return f"{item['status']} (locked)"
     if item.get("wait_reason"):
         return f"{item['status']} ({item['wait_reason']})"
     if item["status"] == TaskStatus.QUEUED and (item.get("attempt") or 1) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from aiagent_coordinator.config.source import KeyPath
@@ -22,11 +22,13 @@ class Ranked(Protocol):
         ...
 
 
-def contradictions(agents: Mapping[str, Ranked]) -> list[tuple[KeyPath, str]]:
+def contradictions(
+    agents: Mapping[str, Ranked], people: Collection[str] = ()
+) -> list[tuple[KeyPath, str]]:
     """Parents that are not there, that manage nobody, or that work for who works for them."""
     found: list[tuple[KeyPath, str]] = []
     for agent_id, agent in agents.items():
-        if agent.parent is None:
+        if agent.parent is None or agent.parent in people:
             continue
         here: KeyPath = ("agents", agent_id, "parent")
         above = agents.get(agent.parent)

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from aiagent_coordinator import paths
-from aiagent_coordinator.config import hierarchy, http
+from aiagent_coordinator.config import hierarchy, http, people
 from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.runner import Runner, is_runner_shaped, translate
 from aiagent_coordinator.config.source import (
@@ -38,7 +38,8 @@ SCALARS = tuple(
     name
     for name, field in Settings.model_fields.items()
     if not isinstance(field.default, pydantic.BaseModel)
-    and name not in {"agents", "projects", "ai_providers", "sandbox_read", "sandbox_write"}
+    and name
+    not in {"agents", "people", "projects", "ai_providers", "sandbox_read", "sandbox_write"}
 )
 
 
@@ -275,7 +276,9 @@ def _contradictions(
     has_token = settings.coordinator_token is not None
     for key, reason in http.contradictions(settings.http, has_token=has_token):
         found.append((("http", *key.split(".")), reason))
-    found += hierarchy.contradictions(settings.agents)
+    found += hierarchy.contradictions(settings.agents, settings.people)
+    ids = [one.id for one in settings.projects]
+    found += people.contradictions(settings.people, settings.agents, ids)
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found

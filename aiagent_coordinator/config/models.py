@@ -24,6 +24,7 @@ from aiagent_coordinator.config.fields import (
     setting,
 )
 from aiagent_coordinator.config.http import HttpSettings
+from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import (
     Agent,
@@ -285,7 +286,10 @@ class AgentSettings(SandboxSettings):
         reload="live",
     )
     parent: str | None = setting(
-        None, "The id of the manager that may give it sub-tasks.", min_length=1, reload="live"
+        None,
+        "The id of the manager that may give it sub-tasks, or of the person that it works for.",
+        min_length=1,
+        reload="live",
     )
     workflow: str | None = setting(
         None,
@@ -448,6 +452,15 @@ class Settings(SandboxSettings):
         None, "What a coordinator of another process shows the server. `${VAR}` is expanded."
     )
     agents: dict[str, AgentSettings] = setting({}, "The agents, by id.", reload="live")
+    people: dict[str, PersonSettings] = setting(
+        {}, "Human beings whose agents work on machines of their own, by id.", reload="live"
+    )
+    root_agent_id: str | None = setting(
+        None,
+        "The coordinator works only for this person (of the server's `people`), or this agent and those "
+        "below it: with that person's agents, in that person's directories.",
+        min_length=1,
+    )
     projects: tuple[ProjectSettings, ...] = setting((), "The projects.", reload="live")
     ai_providers: dict[str, ProviderSettings] = setting(
         {}, "Changes to shipped providers, and providers of your own, by name."

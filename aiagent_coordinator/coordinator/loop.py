@@ -160,6 +160,7 @@ class Loop:
                 "waits": self._waits,
                 "circuits": list(self.admission.shown()),
                 **self._listed.known(now),
+                **self.supervisor.tenure.root,
             },
         )
         self._listed = self._listed.after(answer, now)

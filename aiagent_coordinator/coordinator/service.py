@@ -82,6 +82,8 @@ class CoordinatorSettings:
     retention: Retention = field(default_factory=Retention)
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
     pulse: Pulse = field(default_factory=Pulse)
+    #: Only agents that belong to this person, in that person's folders; None: all.
+    root_agent_id: str | None = None
     #: How a server of another make is driven; None: the server is one of ours.
     foreign: ForeignTerms | None = None
     #: Listens where `socket` is, for the agents of such a server over HTTP.
@@ -180,7 +182,7 @@ class CoordinatorService:
             context,
             journal,
             link,
-            tenure=Tenure(coordinator_id, epoch),
+            tenure=Tenure(coordinator_id, epoch, self.settings.root_agent_id),
             max_finishing=self.settings.max_finishing,
             notices=updates,
         )

@@ -80,6 +80,13 @@ class Tenure:
 
     coordinator_id: str
     epoch: int
+    #: The person whose agents they all are; None: anybody's.
+    root_agent_id: str | None = None
+
+    @property
+    def root(self) -> dict[str, str]:
+        """What calls that look for work say of that person."""
+        return {} if self.root_agent_id is None else {"root_agent_id": self.root_agent_id}
 
 
 class Notices(Protocol):
@@ -246,6 +253,7 @@ class Supervisor:
             "purpose": record.purpose,
             "slot": record.slot,
             "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+            **self.tenure.root,
         }
         answer = await self._until_answered("claim_run", arguments)
         failpoints.hit("claim.answered")

@@ -22,6 +22,7 @@ from aiagent_coordinator.runs import Purpose, RetryPolicy, Run
 from aiagent_coordinator.server import (
     tools_agent,
     tools_ask,
+    tools_audits,
     tools_board,
     tools_chat,
     tools_coordinator,
@@ -39,6 +40,7 @@ from aiagent_coordinator.server import (
     tools_self,
     tools_steps,
     tools_talk,
+    tools_templates,
     tools_usage,
 )
 from aiagent_coordinator.server.asking import Bells
@@ -71,6 +73,8 @@ from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import AskPolicy, Duty, SubtaskPolicy
 from aiagent_coordinator.wire.protocol import ACTIONS_URI, runs_uri
+from aiagent_coordinator.workflows.finding import Finder
+from aiagent_coordinator.workflows.library import AUDITS, TEMPLATES
 from aiagent_coordinator.workflows.library import Library as Workflows
 from aiagent_coordinator.workflows.roles import may_call
 
@@ -103,6 +107,8 @@ TOOLS: dict[str, Tool] = {
     **tools_review.PERSON_TOOLS,
     **tools_chat.PERSON_TOOLS,
     **tools_talk.PERSON_TOOLS,
+    **tools_templates.TOOLS,
+    **tools_audits.TOOLS,
 }
 
 
@@ -182,6 +188,8 @@ class Boards:
         self.told: dict[str, ListActions] = {}
         self.library = Library(store, terms.state, terms.mask)
         self.workflows = Workflows()
+        self.task_templates = Finder(TEMPLATES)
+        self.audit_files = Finder(AUDITS)
         self._live = live
 
     def tools(self, caller: Caller) -> Sequence[ToolInfo]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
-from aiagent_coordinator.server import waiting
+from aiagent_coordinator.server import holding, rooted, waiting
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions, waking
 from aiagent_coordinator.store import runs as run_store
@@ -59,6 +59,11 @@ class Around:
             reasons.append(mine[0] if mine else None)
         return reasons[0] if reasons and all(reasons) else None
 
+    @property
+    def roots(self) -> list[str | None]:
+        """For whom each coordinator works that is there; None: for everybody."""
+        return [told.root_agent_id for told in self._those_there()]
+
     def _those_there(self) -> list[ListActions]:
         return [
             self.told.get(one, ListActions(one))
@@ -80,15 +85,17 @@ def explain(unit: Unit, task: Task, around: Around) -> list[Json]:
 
     Each has `code`, `text`, and `do` with what helps, where a person can do something.
     """
+    held = list(holding.of_task(unit, task))
     if task.status in TERMINAL:
-        return [_over(unit, task)]
+        return [*held, _over(unit, task)]
     if task.kind is TaskKind.STEP:
         return [_reason("step", f"it is a step of {task.parent_id}, whose agent works it off")]
     if task.status is TaskStatus.RUNNING:
         return [_running(unit, task)]
     if task.status is TaskStatus.WAITING:
-        return [_waiting(unit, task)]
+        return [*held, _waiting(unit, task)]
     return [
+        *held,
         *_own(unit, task),
         *why_held(unit, task.project_id, task.agent_id, around),
         *_nobody(around),
@@ -199,6 +206,8 @@ def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) ->
         names = ", ".join(agent.id for agent in agents)
         yield _reason("agent_disabled", f"disabled: {names}")
         return
+    yield from holding.of_agents(unit, enabled)
+    yield from rooted.why_nobody(unit, around.roots, enabled, project)
     unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
     if all(unfit.values()):
         told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())

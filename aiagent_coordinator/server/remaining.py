@@ -65,7 +65,8 @@ def _any_moves(
             continue  # what it waits for is over: it failed, or the task would not be blocked
         if task.status is TaskStatus.RUNNING:
             return True
-        if task.status is TaskStatus.QUEUED and (task.project_id, task.agent_id) not in held:
+        is_free = task.status is TaskStatus.QUEUED and not task.is_locked
+        if is_free and (task.project_id, task.agent_id) not in held:
             return True
         further = set(needs.get(task.id, ())) - seen
         seen |= further

@@ -39,6 +39,11 @@ def _plain(value: object) -> object:
     return iso(value) if isinstance(value, datetime) else to_jsonable_python(value)
 
 
+def instant(at: datetime) -> str | None:
+    """Write an instant."""
+    return iso(at)
+
+
 def task(one: Task) -> Json:
     """A task with all its texts."""
     return plain(one)

@@ -19,7 +19,7 @@ from aiagent_coordinator.server.tools import (
     table,
     tool,
 )
-from aiagent_coordinator.store import legacy, projects, questions, sessions, talks
+from aiagent_coordinator.store import legacy, people, projects, questions, sessions, talks
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.transitions import set_progress
@@ -110,7 +110,9 @@ def _session(unit: Unit, run: Run) -> Json:
         "expires_in": int(legacy.SESSION_SECONDS),
         "agent_name": agent.name,
         "system_prompt": agent.role,
-        "working_directory": projects.get_project(unit, run.project_id).path,
+        "working_directory": people.place_for(
+            unit, run.agent_id, projects.get_project(unit, run.project_id)
+        ),
     }
 
 

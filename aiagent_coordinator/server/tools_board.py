@@ -274,7 +274,7 @@ async def create_project(context: Context, arguments: CreateProject) -> Json:
     )
 
     def work(unit: Unit) -> Json:
-        known = [agent.id for agent in projects.list_agents(unit)]
+        known = [agent.id for agent in projects.list_agents(unit) if not agent.is_person]
         agents = [meant_agent(unit, one) for one in arguments.agents] or known
         made = projects.create_project(unit, project, actor=context.identity.actor)
         for agent_id in agents:
@@ -317,7 +317,7 @@ async def create_agent(context: Context, arguments: CreateAgent) -> Json:
 
 
 def _manager(unit: Unit, named: str | None) -> str | None:
-    """The manager that a person means.
+    """The manager or the person that is meant.
 
     Raises:
         ValidationError: it manages nobody.
@@ -325,7 +325,7 @@ def _manager(unit: Unit, named: str | None) -> str | None:
     if named is None:
         return None
     manager = projects.get_agent(unit, meant_agent(unit, named))
-    if manager.hierarchy is not Duty.MANAGER:
+    if manager.hierarchy is not Duty.MANAGER and not manager.is_person:
         raise ValidationError(f"agent {manager.id} is no manager", key="parent")
     return manager.id
 

@@ -13,11 +13,20 @@ from typing import Literal, TypeVar, cast
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.runs import RunOutcome, Verification
+from aiagent_coordinator.server import rooted
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.replies import BARE_LINE_BYTES, is_long_line
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool, wire_tool
-from aiagent_coordinator.store import claims, coordinators, leases, projects, reports, requests
+from aiagent_coordinator.store import (
+    claims,
+    coordinators,
+    leases,
+    people,
+    projects,
+    reports,
+    requests,
+)
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.legacy import is_legacy
 from aiagent_coordinator.store.unit import Unit
@@ -30,10 +39,12 @@ class NoArguments(Arguments):
 
 
 class ListActiveProjects(Arguments):
-    """Arguments of `list_active_projects_with_agents`; this server has one working folder each."""
+    """Arguments of `list_active_projects_with_agents`."""
 
     root_agent_id: str | None = None
+    """Only what belongs to this agent or person, where that person has it."""
     agent_id: str | None = None
+    """The same in other words."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,9 @@ async def health_check(context: Context, arguments: NoArguments) -> Json:
 
 async def list_active_projects_with_agents(context: Context, arguments: ListActiveProjects) -> Json:
     """List active projects, each with the agents that work there."""
-    del arguments
     found: dict[str, Json] = {}
     board = context.board
+    root = arguments.root_agent_id or arguments.agent_id
     live = {run.project_id for run in (await board.auth.live.all()).values() if is_legacy(run)}
     for agent, project in await board.store.read(projects.assignments):
         # who is asked about no more is never told to stop
@@ -84,14 +95,24 @@ async def list_active_projects_with_agents(context: Context, arguments: ListActi
             },
         )
         entry["agents"].append(agent.id)
-    listed = list(found.values())
-    return await _fitting(context, listed, live) if context.call.is_bare else {"projects": listed}
+
+    def told(unit: Unit) -> Json:
+        if root is not None:
+            return rooted.of_projects(people.scope_of(unit, root), list(found.values()), unit)
+        for project_id, ids in people.who_has(unit).items():
+            if project_id in found:
+                found[project_id]["agents"] += ids
+        return {"projects": list(found.values())}
+
+    listed = await board.store.read(told)
+    return await _fitting(context, listed, live) if context.call.is_bare else listed
 
 
-async def _fitting(context: Context, listed: list[Json], live: Collection[str]) -> Json:
+async def _fitting(context: Context, told: Json, live: Collection[str]) -> Json:
     """As many projects as the caller can read: those with runs first, then those with work."""
-    if not is_long_line(json.dumps({"projects": listed})):
-        return {"projects": listed}
+    if not is_long_line(json.dumps(told)):
+        return told
+    listed: list[Json] = told["projects"]
     snapshot = await context.board.snapshot.get()
     due = {line["project_id"] for line in snapshot["actions"] if line["action"] == "start"}
     ranked = sorted(listed, key=lambda one: _rank(one["project_id"], live, due))
@@ -116,6 +137,9 @@ async def list_agent_actions(context: Context, arguments: requests.ListActions) 
     if arguments.coordinator_id in context.board.coordinators:
         context.board.told[arguments.coordinator_id] = arguments
     answer = await context.board.snapshot.get()
+    root, whole = arguments.root_agent_id, answer
+    if root is not None:
+        answer = await context.board.store.read(lambda unit: rooted.lines_for(unit, root, whole))
     if arguments.known == answer["etag"]:
         return {name: answer[name] for name in ("version", "etag")}
     return answer
@@ -124,16 +148,19 @@ async def list_agent_actions(context: Context, arguments: requests.ListActions) 
 async def claim_run(context: Context, arguments: requests.ClaimRequest) -> Json:
     """Start a run: the only call that does. Again under the same id changes nothing."""
     terms = context.board.terms
-    return await _write(
-        context,
-        lambda unit: claims.claim_run(
+
+    def make(unit: Unit) -> requests.ClaimAnswer:
+        return claims.claim_run(
             unit,
             arguments,
             terms.leases.seconds,
             terms.retry,
             terms.leases.takeover_grace_seconds,
-        ),
-    )
+        )
+
+    if arguments.root_agent_id is None:
+        return await _write(context, make)
+    return await _write(context, lambda unit: rooted.claim(unit, arguments, make))
 
 
 async def report_run_started(context: Context, arguments: requests.StartedReport) -> Json:

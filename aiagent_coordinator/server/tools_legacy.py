@@ -92,7 +92,7 @@ async def get_agent_action(context: Context, arguments: Pair) -> Json:
         return _hold("agent_not_assigned")
     if line["action"] == "start" and Purpose.TASK not in ours:
         return await _start(context, arguments, Purpose.TASK)
-    is_open = line["reason"] not in {"agent_disabled", "project_paused"}
+    is_open = line["reason"] not in {"agent_disabled", "agent_locked", "project_paused"}
     if is_open and Purpose.CHAT not in ours and await board.snapshot.wants_chat(*pair):
         return await _start(context, arguments, Purpose.CHAT)
     if ours:
@@ -149,7 +149,10 @@ async def list_managed_agents(context: Context, arguments: LegacyArguments) -> J
     """List the ids of the agents that may work."""
     del arguments
     agents = await context.board.store.read(projects.list_agents)
-    return {"success": True, "agent_ids": [agent.id for agent in agents if agent.enabled]}
+    return {
+        "success": True,
+        "agent_ids": [one.id for one in agents if one.enabled and not one.is_person],
+    }
 
 
 async def register_execution_log_file(context: Context, arguments: LogFile) -> Json:
@@ -276,7 +279,7 @@ async def get_subordinate_profile(context: Context, arguments: Profile) -> Json:
         "id": agent.id,
         "name": agent.name,
         "role": agent.id,
-        "type": "ai",
+        "type": "human" if agent.is_person else "ai",
         "hierarchy_type": agent.hierarchy.value,
         "parent_agent_id": agent.parent_id,
         "ai_type": agent.provider,

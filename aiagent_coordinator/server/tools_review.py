@@ -175,12 +175,15 @@ async def review_task(context: Context, arguments: Verdict) -> Json:
 
 
 def managers_above(unit: Unit, agent_id: str) -> list[str]:
-    """The managers of an agent, the nearest first."""
+    """The managers of an agent, the nearest first, up to the person that it works for."""
     found: list[str] = []
     above = projects.get_agent(unit, agent_id).parent_id
     while above is not None and above not in found and len(found) < _MAX_LEVELS:
+        manager = projects.get_agent(unit, above)
+        if manager.is_person:
+            break
         found.append(above)
-        above = projects.get_agent(unit, above).parent_id
+        above = manager.parent_id
     return found
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select
 
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import checkouts, projects, tables, waking, wanting
+from aiagent_coordinator.store import checkouts, locks, projects, tables, waking, wanting
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable, takeable_at
@@ -50,6 +50,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     queues = _queues(unit)
     later = _projects_with_later(unit)
     managing = waking.progress(unit)
+    locked = locks.locked_agents(unit)
     left_ids = {run.id for run in left}
     busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
     actions: list[Action] = []
@@ -62,13 +63,15 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         ]
         waiting = any(key in later for key in _keys(agent, project))
         room = _room(agent, project, live, busy)
+        if agent.id in locked:
+            room = (0, "agent_locked")
         line = _decide(agent, project, mine, room, waiting=waiting)
         held = managing.get((agent.id, project.id))
         if held is not None and line.reason in {"no_task", "not_due"}:
             line = replace(line, reason="waiting_for_workers", progress=held)
         actions.append(line)
         actions += _stops(agent, project, live)
-    actions += _chats(unit)
+    actions += [one for one in _chats(unit) if one.agent_id not in locked]
     return ActionsAnswer(last_seq(unit), tuple(actions))
 
 

@@ -11,7 +11,15 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import checkouts, coordinators, projects, questions, tables, wanting
+from aiagent_coordinator.store import (
+    checkouts,
+    coordinators,
+    locks,
+    projects,
+    questions,
+    tables,
+    wanting,
+)
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
@@ -48,6 +56,7 @@ def is_due() -> ColumnElement[bool]:
     return (
         (_task.c.status == TaskStatus.QUEUED)
         & (_task.c.kind != TaskKind.STEP)
+        & _task.c.is_locked.is_(False)
         & or_(_task.c.not_before.is_(None), _task.c.not_before <= now)
     )
 
@@ -178,6 +187,8 @@ def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | st
         return "not_assigned"
     if not (agent_row["enabled"] and agent_row["declared"]):
         return "agent_disabled"
+    if locks.is_agent_locked(unit, request.agent_id):
+        return "agent_locked"
     # Always agent before project, so that two claims never wait for each other.
     found = unit.conn.execute(_LOCK_PROJECT, {"project": request.project_id})
     project_row = found.mappings().one()

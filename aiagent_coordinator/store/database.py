@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from aiagent_coordinator.errors import ConflictError, CoordinatorError, StoreError, ValidationError
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.store.firing import follow
 from aiagent_coordinator.store.neighbours import Ear
 from aiagent_coordinator.store.unit import Unit
 
@@ -29,8 +30,9 @@ class Pending(Generic[T]):
         self._error: Exception | None = None
 
     def run(self, unit: Unit) -> None:
-        """Do the work and keep what it returns."""
+        """Do the work and keep what it returns; what audits say to it is done with it."""
         self._result = self.work(unit)
+        follow(unit)
 
     def fail(self, error: Exception) -> None:
         """Make it raise for its caller; a later failure (of the commit) replaces an earlier one."""

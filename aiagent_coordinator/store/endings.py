@@ -108,6 +108,9 @@ def end_run(
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)
     talks.session_over(unit, run)
+    if task is not None and task.is_locked and task.status is not TaskStatus.RUNNING:
+        # the release looks again
+        return task
     if task is not None and task.wait_reason is WaitReason.INPUT:
         return questions.after_run(unit, task, actor=ending.actor)
     if task is not None and waking.is_awake(unit, task):

@@ -23,18 +23,30 @@ class OpenTask:
     project_id: str
     agent_id: str | None
     status: TaskStatus
+    #: An audit holds it.
+    is_locked: bool = False
 
 
 def open_tasks(unit: Unit) -> Mapping[str, OpenTask]:
     """Every task that is not over, by id."""
-    columns = (_task.c.id, _task.c.project_id, _task.c.agent_id, _task.c.status)
+    columns = (
+        _task.c.id,
+        _task.c.project_id,
+        _task.c.agent_id,
+        _task.c.status,
+        _task.c.is_locked,
+    )
     # a step moves when its parent's run does
     is_open = _task.c.status.not_in(TERMINAL) & (_task.c.kind != TaskKind.STEP)
     query = select(*columns).where(is_open).order_by(_task.c.id)
     rows = unit.conn.execute(query).mappings()
     return {
         row["id"]: OpenTask(
-            row["id"], row["project_id"], row["agent_id"], TaskStatus(row["status"])
+            row["id"],
+            row["project_id"],
+            row["agent_id"],
+            TaskStatus(row["status"]),
+            row["is_locked"],
         )
         for row in rows
     }

@@ -217,7 +217,9 @@ def expire(unit: Unit, question: Question, task: Task) -> None:
         question: One of `expired`.
         task: Its task, locked.
     """
-    if task.status is not TaskStatus.WAITING or not lock(unit, question.id).is_open:
+    # the time of one that an audit holds is over as soon as that lets go
+    is_waiting = task.status is TaskStatus.WAITING and not task.is_locked
+    if not is_waiting or not lock(unit, question.id).is_open:
         return
     close_open(unit, task, "timeout", actor="server")
     set_status(

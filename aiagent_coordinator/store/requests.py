@@ -105,6 +105,8 @@ class ClaimRequest:
     purpose: Purpose
     slot: int
     token_sha256: str
+    #: Whose agent it must be, and in whose folder it works; None: anybody's, where the project lies.
+    root_agent_id: str | None = None
 
 
 @dataclass(frozen=True)

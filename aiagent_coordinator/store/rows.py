@@ -9,6 +9,7 @@ from aiagent_coordinator.events import Event
 from aiagent_coordinator.runs import Purpose, Run, RunOutcome, RunPhase, ShimIdentity, Verification
 from aiagent_coordinator.tasks import (
     Agent,
+    AgentKind,
     Approval,
     Check,
     Duty,
@@ -64,6 +65,7 @@ def agent_of(row: RowMapping) -> Agent:
         hierarchy=Duty(row["hierarchy"]),
         parent_id=row["parent_id"],
         workflow=row["workflow"],
+        kind=AgentKind(row["kind"]),
     )
 
 
@@ -107,6 +109,8 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         review_rounds=row["review_rounds"],
         feedback=tuple(row["feedback"] or ()),
         reviews_id=row["reviews_id"],
+        audit_firing_id=row["audit_firing_id"],
+        is_locked=row["is_locked"],
     )
 
 

@@ -101,6 +101,8 @@ agent = Table(
     Column("hierarchy", Text, nullable=False, server_default="worker"),
     Column("parent_id", ID),
     Column("workflow", Text),
+    # `program` or `person`; nothing is started for a person.
+    Column("kind", Text, nullable=False, server_default="program"),
     _one_of("approval", Approval),
 )
 
@@ -153,6 +155,9 @@ task = Table(
     Column("feedback", DOCUMENT),
     Column("reviews_id", ID),
     Column("review_rounds", Integer, nullable=False, server_default="0"),
+    # NULL: no audit made it.
+    Column("audit_firing_id", ID),
+    Column("is_locked", Boolean, nullable=False, server_default=false()),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
@@ -172,6 +177,7 @@ task = Table(
         where="wait_reason = 'subtasks'",
     ),
     _index_some("ix_task_reviews_id", "reviews_id", where="reviews_id IS NOT NULL"),
+    _index_some("ix_task_audit_firing_id", "audit_firing_id", where="audit_firing_id IS NOT NULL"),
 )
 
 run = Table(

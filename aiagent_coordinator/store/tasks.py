@@ -92,6 +92,7 @@ class NewTask:
     #: Whose word its result needs: `person`, or an agent of the project.
     review_by: str | None = None
     reviews_id: str | None = None
+    audit_firing_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         approval=new.approval,
         review_by=new.review_by,
         reviews_id=new.reviews_id,
+        audit_firing_id=new.audit_firing_id,
     )
     columns = {name: getattr(task, name) for name in _TASK_FIELDS}
     columns |= {

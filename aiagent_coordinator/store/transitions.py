@@ -76,8 +76,9 @@ def set_status(
 
     Raises:
         TransitionError: no row allows it.
-        ConflictError: the task changed since it was read.
+        ConflictError: the task changed since it was read, or an audit holds it.
     """
+    _refuse_locked(task, transition, target, actor)
     check_transition(
         transition,
         task.status,
@@ -112,6 +113,25 @@ def set_status(
     return now
 
 
+#: What a live run brings about its own task: it is never refused, or its result would be lost.
+_OF_RUNS = frozenset({"T5", "T6", "T7", "T8", "T13", "T14", "T15", "T16", "T20", "T22"})
+
+
+def is_held(task: Task, actor: str) -> bool:
+    """Whether an audit holds a task against this actor: a person may always move it."""
+    return task.is_locked and actor != "person" and not actor.startswith("audit")
+
+
+def _refuse_locked(task: Task, transition: str, target: TaskStatus, actor: str) -> None:
+    is_of_run = transition in _OF_RUNS or (transition == "T9" and target is TaskStatus.RUNNING)
+    if is_held(task, actor) and not is_of_run:
+        raise ConflictError(
+            f"task {task.id} is locked by an audit; only a person moves it until it is released",
+            hint=f"task unlock {task.id}",
+            task_id=task.id,
+        )
+
+
 def _hand_to_person(unit: Unit, review: Task) -> None:
     """A review that ended without a verdict: whose result it judged waits for a person."""
     if (review.workflow_state or {}).get("verdict") is None:
@@ -121,7 +141,8 @@ def _hand_to_person(unit: Unit, review: Task) -> None:
 def _wake_above(unit: Unit, task: Task, *, actor: str) -> None:
     """Let the task above go on, when it waits for its sub-tasks and now has something to do (T10)."""
     parent = waking.to_wake(unit, task)
-    if parent is not None:
+    # one that is held looks again when it is released
+    if parent is not None and not is_held(parent, actor):
         go_on(unit, parent, actor=actor)
 
 
@@ -158,6 +179,8 @@ def settle(unit: Unit, task: Task, reason: str | None, *, actor: str) -> Task:
         reason: What it waits for; None when nothing is in its way.
         actor: Who caused it.
     """
+    if is_held(task, actor):
+        return task
     if task.status is TaskStatus.BLOCKED and reason is None:
         return set_status(unit, task, "T3", TaskStatus.QUEUED, actor=actor)
     if task.status is TaskStatus.QUEUED and reason is not None:

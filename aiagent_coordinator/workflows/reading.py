@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
-from aiagent_coordinator.config.source import KeyPath, Problem, Source, read_source, refuse
-from aiagent_coordinator.ids import CHOSEN_ID
+from aiagent_coordinator.config.source import KeyPath, read_source
 from aiagent_coordinator.tasks import Duty
 from aiagent_coordinator.workflows.checking import problems_of
 from aiagent_coordinator.workflows.definition import (
@@ -21,8 +18,8 @@ from aiagent_coordinator.workflows.definition import (
     Stage,
     Workflow,
 )
+from aiagent_coordinator.workflows.values import Reader, is_list, near
 
-SCHEMA: Final = 1
 #: Longest text of a rule: it goes to the agent whole.
 MAX_SAY_CHARS: Final = 8_000
 #: Nobody follows more, and the checks stay quick.
@@ -41,30 +38,19 @@ def load_workflow(file: Path) -> Workflow:
     Raises:
         ConfigError: it cannot be used; the message says where and why, `problems` lists all.
     """
-    source = read_source(file)
-    reader = _Reader(source)
+    reader = _Reader(read_source(file))
     workflow = reader.read(file.stem)
-    problems = reader.problems or problems_of(workflow)
-    if problems:
-        placed = [Problem(source.line_of(one.key), one.key, one.reason) for one in problems]
-        raise refuse(source.file, placed)
+    error = reader.refusal([] if reader.problems else problems_of(workflow))
+    if error is not None:
+        raise error
     return workflow
 
 
-@dataclass
-class _Reader:
-    """Takes the values of a file; what is wrong is noted, and something harmless put in its place."""
-
-    source: Source
-    problems: list[Problem] = field(default_factory=list[Problem])
+class _Reader(Reader):
+    """Reads one workflow."""
 
     def read(self, name: str) -> Workflow:
-        data = self.source.data
-        self._known((), data, _TOP)
-        if not CHOSEN_ID.match(name):
-            self._wrong((), f"{name!r} is no name: lower-case letters, digits, `.`, `_` and `-`")
-        if data.get("schema") != SCHEMA:
-            self._wrong(("schema",), f"must be {SCHEMA}, the only one there is")
+        data = self._head(name, _TOP)
         role = self._one_of(("role",), data.get("role"), [*Duty])
         groups = self._mapping(("groups",), data.get("groups", {}))
         stages = self._mapping(("stages",), data.get("stages"))
@@ -82,9 +68,8 @@ class _Reader:
         given = self._mapping(at, value)
         self._known(at, given, _STAGE)
         times = given.get("times")
-        if times is not None and not (_is_number(times) and 1 <= times <= MAX_TIMES):
-            self._wrong((*at, "times"), f"must be a whole number from 1 to {MAX_TIMES}")
-            times = None
+        if times is not None:
+            times = self._number((*at, "times"), times, 1, MAX_TIMES)
         choices = self._mapping((*at, "choices"), given.get("choices", {}))
         return Stage(
             name,
@@ -97,7 +82,7 @@ class _Reader:
     def _rules(
         self, at: KeyPath, value: object, groups: Mapping[str, Any], *, is_group: bool = False
     ) -> Iterable[Rule]:
-        if not _is_list(value) or not 1 <= len(value) <= MAX_RULES:
+        if not is_list(value) or not 1 <= len(value) <= MAX_RULES:
             self._wrong(at, f"needs a list of 1 to {MAX_RULES} rules")
             return
         for place, item in enumerate(value):
@@ -111,8 +96,10 @@ class _Reader:
             if is_group or len(given) > 1:
                 self._wrong((*here, "use"), "stands alone, and not inside a group")
             elif used not in groups:
-                near = _near(used, groups)
-                self._wrong((*here, "use"), f"there is no group {used!r}{near}; add it to `groups`")
+                nearest = near(used, groups)
+                self._wrong(
+                    (*here, "use"), f"there is no group {used!r}{nearest}; add it to `groups`"
+                )
             else:
                 yield from self._rules(("groups", used), groups[used], {}, is_group=True)
 
@@ -140,65 +127,6 @@ class _Reader:
             if fact in FACTS:
                 yield fact, fact == word
             else:
-                near = _near(fact, FACTS)
+                nearest = near(fact, FACTS)
                 listed = ", ".join(FACTS)
-                self._wrong((*at, place), f"unknown fact {fact!r}{near}; there are: {listed}")
-
-    def _words(self, at: KeyPath, value: object) -> list[str]:
-        if not _is_list(value) or len(value) > MAX_RULES:
-            self._wrong(at, "must be a list of words")
-            return []
-        return [self._word((*at, place), item) or "" for place, item in enumerate(value)]
-
-    def _word(self, at: KeyPath, value: object) -> str | None:
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value.isprintable() or not 1 <= len(value) <= 100:
-            self._wrong(at, "must be a word")
-            return None
-        return value
-
-    def _text(self, at: KeyPath, value: object, most: int) -> str:
-        if not isinstance(value, str) or not value.strip() or len(value) > most:
-            self._wrong(at, f"needs a text of at most {most} characters")
-            return ""
-        return value.strip()
-
-    def _one_of(self, at: KeyPath, value: object, known: Iterable[str]) -> str | None:
-        words = [str(one) for one in known]
-        if isinstance(value, str) and value in words:
-            return value
-        near = _near(value, words) if isinstance(value, str) else ""
-        self._wrong(at, f"must be one of {', '.join(words)}{near}")
-        return None
-
-    def _mapping(self, at: KeyPath, value: object) -> Mapping[str, Any]:
-        if _is_mapping(value):
-            return value
-        self._wrong(at, "must be a mapping of `key: value` lines")
-        return {}
-
-    def _known(self, at: KeyPath, given: Mapping[str, Any], known: Iterable[str]) -> None:
-        for key in given:
-            if key not in known:
-                self._wrong((*at, key), f"unknown key{_near(key, known)}; remove it")
-
-    def _wrong(self, key: KeyPath, reason: str) -> None:
-        self.problems.append(Problem(0, key, reason))
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = get_close_matches(word[:100], list(known), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list(value: object) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
-def _is_mapping(value: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
+                self._wrong((*at, place), f"unknown fact {fact!r}{nearest}; there are: {listed}")

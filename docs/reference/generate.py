@@ -20,6 +20,7 @@ from aiagent_coordinator.cli.main import PROGRAM, main
 from aiagent_coordinator.config import fields, models
 from aiagent_coordinator.config.http import JwtSettings
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
+from aiagent_coordinator.config.people import PersonSettings
 
 HERE = Path(__file__).parent
 #: Wide enough that help never depends on who generates it.
@@ -88,6 +89,7 @@ def settings() -> str:
         ("`http`", models.HttpSettings),
         ("`http.jwt`", JwtSettings),
         ("`agents.<id>`", models.AgentSettings),
+        ("`people.<id>`", PersonSettings),
         ("`projects[]`", models.ProjectSettings),
         ("`ai_providers.<name>`", models.ProviderSettings),
     ):

@@ -16,12 +16,11 @@ import pytest
 import yaml
 
 from support.house import House, house, until
+from support.people import PASSKEY, TOKEN, peopled
 from support.recorder import Exchange, Recorder, recorder
 from support.runners import runner
 
 FAKE = Path(__file__).parents[1] / "fakes" / "pm_agent.py"
-PASSKEY = "open-sesame-4711"
-TOKEN = "tok-of-the-runner"
 VERSIONS = [
     pytest.param(version, marks=[pytest.mark.needs(f"runner-{version}"), pytest.mark.needs("nc")])
     for version in ("0.1.3", "0.1.13")
@@ -348,3 +347,43 @@ def test_a_person_writes_with_an_agent_of_a_released_coordinator(short_dir: Path
         assert ended(home, task)["outcome"] == "succeeded"
         chats = [run for run in home.runs() if run["purpose"] == "chat"]
         assert [run["outcome"] for run in chats] == ["succeeded"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_released_coordinator_of_a_person_works_with_its_agents_in_its_directory(
+    short_dir: Path, version: str
+) -> None:
+    with house(short_dir) as home:
+        folders = peopled(home)
+        home.ready("serve")
+        task = home.add("Task", "succeed", agent="ann", max_attempts="1")["id"]
+        other = home.add("Not mine", "succeed", agent="bob", max_attempts="1")["id"]
+        with (
+            recorder(home.root / "r.sock", home.socket) as seen,
+            driven(
+                home, version, "ann", "bob", mcp_socket_path=str(seen.path), root_agent_id="maria"
+            ),
+        ):
+            run = ended(home, task)
+            assert run["outcome"] == "succeeded"
+            assert Path(run["log_path"]).is_relative_to(folders["maria"])
+            (known,) = seen.calls("authenticate")
+            assert known.value["working_directory"] == str(folders["maria"])
+            listed = seen.calls("list_active_projects_with_agents", root_agent_id="maria")
+            assert listed[0].value == {
+                "projects": [
+                    {
+                        "project_id": "app",
+                        "project_name": "app",
+                        "working_directory": str(folders["maria"]),
+                        "agents": ["ann"],
+                    }
+                ],
+                "skipped": [{"project_id": "other", "reason": "no_working_directory"}],
+            }
+            asked = {
+                one.asked["params"]["arguments"]["agent_id"]
+                for one in seen.calls("get_agent_action")
+            }
+            assert asked == {"ann"}
+        assert home.runs(other) == []

@@ -147,6 +147,15 @@ PERSON = {
     "list_conversations",
     "read_conversation",
     "stop_conversation",
+    "list_templates",
+    "run_template",
+    "list_audits",
+    "get_audit",
+    "activate_audit",
+    "suspend_audit",
+    "deactivate_audit",
+    "unlock_task",
+    "unlock_agent",
 }
 MAY: dict[str, set[str]] = {
     "nobody": set(),

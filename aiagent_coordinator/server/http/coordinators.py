@@ -28,7 +28,7 @@ from aiagent_coordinator.paths import make_private
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.http.endpoint import bearer_of, challenge
 from aiagent_coordinator.server.http.guard import UPLOAD_PATH, too_many
-from aiagent_coordinator.store import legacy, projects
+from aiagent_coordinator.store import legacy, people, projects
 from aiagent_coordinator.telemetry import log_event
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class _Pages:
             await self._admit(request)
             scheme = self._private_scheme(request, headers)
             root = request.query_params.get("root_agent_id") or None
-            working = await self._around.store.read(partial(_working_agents, root=root))
+            belonging = partial(_belonging, root=root)
+            working, directories = await self._around.store.read(belonging)
         except _RefusalError as refusal:
             return refusal.answer()
         own = self._around.settings.own
@@ -115,6 +116,8 @@ class _Pages:
                 for name, (command, *arguments) in own.programs.items()
             },
             "agent_base_prompt": None,
+            # theirs says nothing of it; who passes a root learns where it works
+            **({"working_directories": dict(directories)} if root else {}),
         }
         return JSONResponse(told, headers={"cache-control": "no-store"})
 
@@ -202,22 +205,20 @@ def _headers(request: Request) -> dict[str, str]:
     return request.scope["state"]["headers"]
 
 
-def _working_agents(unit: Unit, root: str | None) -> frozenset[str]:
-    """Ids of the agents that may work: all, or one with all who work for it.
+def _belonging(unit: Unit, root: str | None) -> tuple[frozenset[str], Mapping[str, str]]:
+    """Who may work, and where: all, where projects lie; or what belongs to an agent or a person.
 
     Raises:
         _RefusalError: the one that was named does not exist.
     """
-    agents = {agent.id: agent for agent in projects.list_agents(unit) if agent.enabled}
+    enabled = {agent.id for agent in projects.list_agents(unit) if agent.enabled}
     if root is None:
-        return frozenset(agents)
-    if root not in agents:
-        raise _RefusalError(404, f"Agent not found: {root[:MAX_ID_CHARS]}")
-    found, last = {root}, 0
-    while last != len(found):
-        last = len(found)
-        found |= {one.id for one in agents.values() if one.parent_id in found}
-    return frozenset(found)
+        return frozenset(enabled), {}
+    try:
+        scope = people.scope_of(unit, root)
+    except NotFoundError as error:
+        raise _RefusalError(404, error.message) from None
+    return scope.agents & enabled, scope.directories
 
 
 @asynccontextmanager
