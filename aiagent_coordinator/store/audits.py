@@ -16,14 +16,14 @@ from aiagent_coordinator.audits import (
     Rule,
 )
 from aiagent_coordinator.errors import NotFoundError, ValidationError
-from aiagent_coordinator.store import locks, projects, tables
+from aiagent_coordinator.store import audit_tables, locks, projects, tables
 from aiagent_coordinator.store.assignees import Staff
 from aiagent_coordinator.store.requests import from_wire, to_wire
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.templates import TaskDraft
 
-_audit = tables.audit
-_firing = tables.audit_firing
+_audit = audit_tables.audit
+_firing = audit_tables.audit_firing
 _task = tables.task
 _ONE = select(_audit).where(
     _audit.c.project_id == bindparam("project"), _audit.c.name == bindparam("which")

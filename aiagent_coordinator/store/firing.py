@@ -24,7 +24,7 @@ from aiagent_coordinator.audits import (
     fires,
 )
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.store import locks, runs, tables, waking
+from aiagent_coordinator.store import audit_tables, locks, runs, tables, waking
 from aiagent_coordinator.store.assignees import Staff
 from aiagent_coordinator.store.find import TITLE_CHARS
 from aiagent_coordinator.store.history import emit_task
@@ -35,9 +35,9 @@ from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import TERMINAL, Task, TaskStatus
 from aiagent_coordinator.templates import TaskDraft, in_order
 
-_audit = tables.audit
-_firing = tables.audit_firing
-_lock = tables.audit_lock
+_audit = audit_tables.audit
+_firing = audit_tables.audit_firing
+_lock = audit_tables.audit_lock
 _task = tables.task
 #: How often one audit looks at one task: a task that goes to and fro makes no endless chain.
 MAX_FIRINGS: Final = 10

@@ -10,16 +10,16 @@ from sqlalchemy import ColumnElement, bindparam, func, select, update
 
 from aiagent_coordinator.audits import LockSubject
 from aiagent_coordinator.errors import ConflictError
-from aiagent_coordinator.store import dependencies, questions, runs, tables, waking
+from aiagent_coordinator.store import audit_tables, dependencies, questions, runs, tables, waking
 from aiagent_coordinator.store.history import emit_task
 from aiagent_coordinator.store.rows import task_of
 from aiagent_coordinator.store.transitions import go_on, settle
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task, TaskStatus, WaitReason
 
-_lock = tables.audit_lock
-_firing = tables.audit_firing
-_audit = tables.audit
+_lock = audit_tables.audit_lock
+_firing = audit_tables.audit_firing
+_audit = audit_tables.audit
 _task = tables.task
 _OPEN: Final = _lock.c.released_at.is_(None)
 _ANY = select(_lock.c.firing_id).where(_OPEN).limit(1)

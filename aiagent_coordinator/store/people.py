@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import delete, insert, select
 
 from aiagent_coordinator.errors import NotFoundError
-from aiagent_coordinator.store import projects, tables
+from aiagent_coordinator.store import audit_tables, projects
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, AgentKind, Project, WorkspaceKind
 
-_directory = tables.working_directory
+_directory = audit_tables.working_directory
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from sqlalchemy import (
     text,
 )
 
-from aiagent_coordinator.audits import AuditStatus, LockSubject
 from aiagent_coordinator.chats import Author, NoticeKind
 from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, Verification
 from aiagent_coordinator.store.columns import DOCUMENT, ID, SEQUENCE, Instant
@@ -491,68 +490,4 @@ event = Table(
     Column("agent_id", ID),
     Column("data", DOCUMENT, nullable=False),
     Index("ix_event_task_id", "task_id", "seq"),
-)
-
-# Where a person has a project on its own machine.
-working_directory = Table(
-    "working_directory",
-    metadata,
-    Column("agent_id", ID, ForeignKey("agent.id"), primary_key=True),
-    Column("project_id", ID, ForeignKey("project.id"), primary_key=True),
-    Column("path", Text, nullable=False),
-)
-
-# The rules of a project as they were when somebody activated them.
-audit = Table(
-    "audit",
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("project_id", ID, ForeignKey("project.id"), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("definition", DOCUMENT, nullable=False),
-    # Of the file that it was read from.
-    Column("digest", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("updated_at", Instant, nullable=False),
-    _one_of("status", AuditStatus),
-    Index("uq_audit_name", "project_id", "name", unique=True),
-)
-
-# One change of a task that met one rule: never twice.
-audit_firing = Table(
-    "audit_firing",
-    metadata,
-    Column("id", ID, primary_key=True),
-    Column("audit_id", ID, ForeignKey("audit.id"), nullable=False),
-    Column("rule", Integer, nullable=False),
-    Column("task_id", ID, ForeignKey("task.id"), nullable=False),
-    Column("task_version", Integer, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Index("uq_audit_firing_cause", "task_id", "task_version", "audit_id", "rule", unique=True),
-)
-
-audit_lock = Table(
-    "audit_lock",
-    metadata,
-    Column("firing_id", ID, ForeignKey("audit_firing.id"), primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("subject_id", ID, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("released_at", Instant),
-    Column("released_by", Text),
-    _one_of("subject", LockSubject),
-    _index_some("ix_audit_lock_open", "subject", "subject_id", where="released_at IS NULL"),
-)
-
-# What a template made under a key: said again, it is shown.
-template_run = Table(
-    "template_run",
-    metadata,
-    Column("project_id", ID, ForeignKey("project.id"), primary_key=True),
-    Column("key", Text, primary_key=True),
-    Column("template", Text, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("tasks", DOCUMENT, nullable=False),
-    Column("created_at", Instant, nullable=False),
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import bindparam, insert, select
 
 from aiagent_coordinator.errors import ConflictError, CoordinatorError, ValidationError
-from aiagent_coordinator.store import projects, tables
+from aiagent_coordinator.store import audit_tables, projects
 from aiagent_coordinator.store.assignees import Staff
 from aiagent_coordinator.store.find import TITLE_CHARS
 from aiagent_coordinator.store.tasks import DESCRIPTION_BYTES, NewTask, create_task, get_task
@@ -18,7 +18,7 @@ from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task
 from aiagent_coordinator.templates import TaskDraft, Template, in_order, values_of
 
-_run = tables.template_run
+_run = audit_tables.template_run
 _KNOWN = select(_run).where(
     _run.c.project_id == bindparam("project"), _run.c.key == bindparam("which")
 )
