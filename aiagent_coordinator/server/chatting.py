@@ -79,7 +79,9 @@ def _state_of(unit: Unit, run: Run, *, is_in_the_way: bool) -> ChatState:
     asked = conversations.requested(unit, run)
     over = conversation_ends.over_for(unit, run)
     wish = delegations.pending(unit, run)
-    said = conversation_reads.last_said(unit, run) or run.created_at
+    talked = conversation_reads.last_said(unit, run)
+    said = talked or run.created_at
+    was_needed = talked is not None or chat.has_read(unit, run) or delegations.has_taken(unit, run)
     return ChatState(
         chat.unread(unit, run) + conversation_reads.unread(unit, run),
         (unit.now - max(said, chat.last_said(unit, run))).total_seconds(),
@@ -90,6 +92,7 @@ def _state_of(unit: Unit, run: Run, *, is_in_the_way: bool) -> ChatState:
         None if wish is None else _wish(wish),
         bool(conversation_reads.open_of(unit, run)),
         tuple(one.id for one in delegations.held(unit, run)),
+        was_needed,
     )
 
 

@@ -123,6 +123,12 @@ def read(unit: Unit, run: Run) -> tuple[list[Message], list[Message], int]:
     return [_message_of(row) for row in reversed(found)], pending, total
 
 
+def has_read(unit: Unit, run: Run) -> bool:
+    """Whether a session has read any message of a person."""
+    mine = _of_pair(run.agent_id, run.project_id) & (_message.c.delivered_run_id == run.id)
+    return unit.conn.scalar(select(_message.c.id).where(mine).limit(1)) is not None
+
+
 def heard_by(unit: Unit, run: Run, message_id: str | None) -> Message:
     """A message of a person that this session has read: the named one, else the last.
 

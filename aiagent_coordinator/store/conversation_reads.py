@@ -122,6 +122,12 @@ def unanswered(unit: Unit, run: Run) -> int:
     return unit.conn.scalar(query) or 0
 
 
+def count_begun(unit: Unit, run: Run) -> int:
+    """How many conversations a session has begun."""
+    mine = conversation.c.initiator_run_id == run.id
+    return unit.conn.scalar(select(func.count()).select_from(conversation).where(mine)) or 0
+
+
 def last_said(unit: Unit, run: Run) -> datetime | None:
     """When anybody last said something, or took something up, in a conversation of a session."""
     return unit.conn.scalar(select(func.max(conversation.c.last_at)).where(of_run(run.id)))

@@ -32,8 +32,9 @@ from aiagent_coordinator.store.unit import Unit
 #: What `max_turns` is put between.
 MIN_TURNS: Final = 2
 MAX_TURNS: Final = 40
-#: Conversations that one session may have open at a time.
+#: Conversations that one session may have open at a time, and begin in all.
 MAX_OPEN: Final = 5
+MAX_BEGUN: Final = 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def start(unit: Unit, run: Run, opening: Opening) -> tuple[Conversation, Spoken]
     Raises:
         CoordinatorError: as of `check_partner`.
         ConflictError: the two talk already.
-        LimitError: the session has too many open.
+        LimitError: the session has too many open, or began too many.
     """
     partner = opening.participant_agent_id
     check_partner(unit, run, partner, "participant_agent_id")
@@ -92,6 +93,12 @@ def start(unit: Unit, run: Run, opening: Opening) -> tuple[Conversation, Spoken]
         raise LimitError(
             f"a session has at most {MAX_OPEN} open conversations",
             hint="end one with end_conversation",
+            limit="CONVERSATIONS",
+        )
+    if reads.count_begun(unit, run) >= MAX_BEGUN:
+        raise LimitError(
+            f"a session begins at most {MAX_BEGUN} conversations",
+            hint="end what is open, and go on with what you know",
             limit="CONVERSATIONS",
         )
     about = opening.delegation

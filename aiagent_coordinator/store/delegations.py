@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, update
 
 from aiagent_coordinator import ids
 from aiagent_coordinator.chats import Delegation, DelegationState, NoticeKind
-from aiagent_coordinator.errors import NotFoundError
+from aiagent_coordinator.errors import LimitError, NotFoundError
 from aiagent_coordinator.runs import Purpose, Run, RunPhase
 from aiagent_coordinator.store import notifications, tables
 from aiagent_coordinator.store.conversations import check_partner
@@ -24,6 +24,8 @@ from aiagent_coordinator.tasks import TERMINAL, TaskStatus
 
 #: Sessions that may take one without an end.
 MAX_TRIES: Final = 3
+#: Of one task, in all.
+MAX_OF_TASK: Final = 20
 #: What a notice says of a result; all of it stands in the list of the task's conversations.
 _SHOWN_CHARS: Final = 2000
 _OPEN: Final = (DelegationState.PENDING, DelegationState.PROCESSING)
@@ -34,15 +36,23 @@ def delegate(unit: Unit, run: Run, target: str, purpose: str, context: str | Non
 
     Raises:
         CoordinatorError: its agent may not talk with that one; as of `check_partner`.
+        LimitError: its task has delegated too often.
     """
     check_partner(unit, run, target, "target_agent_id")
-    for one in of_task(unit, run.task_id or ""):
+    known = of_task(unit, run.task_id or "")
+    for one in known:
         is_same = (one.agent_id, one.target_agent_id, one.purpose, one.context) == (
             *(run.agent_id, target),
             *(purpose, context),
         )
         if is_same and one.state in _OPEN:
             return one
+    if len(known) >= MAX_OF_TASK:
+        raise LimitError(
+            f"a task delegates at most {MAX_OF_TASK} times",
+            hint="go on with what you know, or ask a person",
+            limit="DELEGATIONS",
+        )
     new = Delegation(
         id=ids.new_id("dlg"),
         agent_id=run.agent_id,
@@ -96,6 +106,12 @@ def held(unit: Unit, run: Run) -> list[Delegation]:
         .order_by(delegation.c.created_at.desc(), delegation.c.id.desc())
     )
     return [delegation_of(row) for row in unit.conn.execute(query).mappings().all()]
+
+
+def has_taken(unit: Unit, run: Run) -> bool:
+    """Whether a session was the last to take any."""
+    query = select(delegation.c.id).where(delegation.c.chat_run_id == run.id).limit(1)
+    return unit.conn.scalar(query) is not None
 
 
 def complete(unit: Unit, run: Run, delegation_id: str, result: str | None) -> Delegation:

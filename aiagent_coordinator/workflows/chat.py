@@ -37,6 +37,8 @@ class ChatState:
     is_talking: bool = False
     #: Ids of the delegations that it has taken and not finished.
     held: tuple[str, ...] = ()
+    #: It has read, said or taken something; False: what it was started for was gone before it came.
+    was_needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def next_step(state: ChatState) -> ChatStep:
         )
         return ChatStep("get_pending_messages", "chat_session", text)
     makes_way = state.is_in_the_way and not state.is_talking
-    if state.idle_seconds >= IDLE_SECONDS or makes_way:
+    if state.idle_seconds >= IDLE_SECONDS or makes_way or not state.was_needed:
         return ChatStep("logout", "chat_timeout", "Nothing is left to say. Call logout and exit.")
     minutes = int((IDLE_SECONDS - state.idle_seconds) // 60) + 1
     text = "Nobody has written. Do nothing else, and call get_next_action again."

@@ -206,6 +206,24 @@ async def test_nobody_talks_with_itself_across_projects_or_twice(
                 await do(store, cid, act, one.id, "Me too")
 
 
+async def test_a_session_begins_and_a_task_delegates_only_so_often(
+    store_url: str, clock: ManualClock
+) -> None:
+    async with open_store(store_url, clock=clock) as store:
+        await store.write(_declare)
+        work = await at_work(store)
+        for number in range(delegations.MAX_OF_TASK):
+            await do(store, work, delegations.delegate, "bob", f"Agree on {number}", None)
+        with pytest.raises(LimitError):
+            await do(store, work, delegations.delegate, "bob", "Once more", None)
+        ann = await chatting(store, "ann")
+        for _ in range(conversations.MAX_BEGUN):
+            one = await begun(store, ann)
+            await do(store, ann, conversations.end, one.id, None)
+        with pytest.raises(LimitError):
+            await begun(store, ann)
+
+
 @pytest.mark.parametrize("side", ["initiator", "participant"])
 async def test_the_end_of_a_session_ends_its_conversations_and_the_other_side_is_told(
     store_url: str, clock: ManualClock, side: str

@@ -389,6 +389,17 @@ async def test_a_conversation_goes_on_in_the_next_life_of_the_server(short_dir: 
             assert more["current_turns"] == 3
 
 
+async def test_a_session_that_comes_when_nobody_wants_to_talk_any_more_may_go(
+    short_dir: Path,
+) -> None:
+    async with chats(short_dir) as (board, ann, _):
+        where = await begin(ann)
+        second = await claim(board, "bob")
+        await ann.tool("end_conversation", conversation_id=where)
+        async with connected(board, second.hello()) as bob:
+            assert (await bob.tool("get_next_action"))["action"] == "logout"
+
+
 @pytest.mark.parametrize("what", ["conversation", "delegation"])
 async def test_coordinators_are_told_at_once_that_somebody_is_to_talk(
     short_dir: Path, what: str

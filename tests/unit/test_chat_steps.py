@@ -41,6 +41,11 @@ def test_a_chat_makes_way_for_a_task_once_it_talks_with_nobody(
     assert next_step(state).action == action
 
 
+def test_a_session_that_comes_too_late_leaves_at_once() -> None:
+    assert next_step(ChatState(was_needed=False)).action == "logout"
+    assert next_step(ChatState(was_needed=False, unread=1)).action == "get_pending_messages"
+
+
 def test_what_its_task_asked_for_is_remembered_until_it_is_reported() -> None:
     waiting = next_step(ChatState(held=("dlg_1",)))
     assert "report_delegation_completed" in waiting.instruction
