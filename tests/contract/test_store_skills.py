@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
@@ -257,6 +258,9 @@ async def test_a_hand_off_is_taken_once_by_whom_it_is_for(store: Store) -> None:
     assert await take(bobs, to_bob) == taken
     assert await counted(store, "handoff.taken") == 1
     await take(bobs, to_all)
+    with pytest.raises(ConflictError):
+        # another agent's run of the same task, later
+        await take(replace(bobs, agent_id="ann"), to_all)
     # who took it is still shown it in another run of the task; nobody else is
     again = await store.read(lambda unit: handoffs.for_run(unit, bobs.task_id or "", "bob"))
     assert [one.id for one in again] == [to_all.id]

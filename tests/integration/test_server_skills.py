@@ -111,7 +111,7 @@ async def test_a_coordinator_of_another_make_gets_skills_in_the_profile_as_far_a
 ) -> None:
     async with serving(short_dir) as board:
         async with connected(board, board.person) as person:
-            for number, size in enumerate((3_000, 60_000, 30_000, 30_000)):
+            for number, size in enumerate((3_000, 60_000, 30_000, 13_000)):
                 more = archive(**{"more.bin": noise(size, number)})
                 name = f"s{number}"
                 await person.tool("add_skill", archive_base64=more, directory_name=name)
