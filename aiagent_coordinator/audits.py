@@ -79,6 +79,8 @@ FACTS: Final = (
 _OVERDUE: Final = frozenset({"timed_out", "question_timeout"})
 #: Rows that say nothing new: a task was put on the board.
 _MADE: Final = "T1"
+#: In place of a row of the table: an agent took what another left for the task.
+TAKEN: Final = "handoff"
 
 
 def concerns(task: Task) -> bool:
@@ -92,13 +94,15 @@ def fires(rule: Rule, task: Task, change: Change) -> bool:
     """Whether a change of a task meets a rule."""
     if rule.agents and task.agent_id not in rule.agents:
         return False
+    if (change.transition == TAKEN) != (rule.trigger is Trigger.HANDOFF_COMPLETED):
+        return False
     match rule.trigger:
         case Trigger.TASK_COMPLETED:
             return change.target is TaskStatus.SUCCEEDED
         case Trigger.STATUS_CHANGED:
             return change.transition != _MADE and change.target in rule.to
         case Trigger.HANDOFF_COMPLETED:
-            return change.transition == "T4" and bool(task.handoff)
+            return True
         case Trigger.DEADLINE_EXCEEDED:
             return change.reason in _OVERDUE
 

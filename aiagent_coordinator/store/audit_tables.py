@@ -55,6 +55,7 @@ audit_firing = Table(
     Column("audit_id", ID, ForeignKey("audit.id"), nullable=False),
     Column("rule", Integer, nullable=False),
     Column("task_id", ID, ForeignKey("task.id"), nullable=False),
+    # Negative: numbers what did not change the task.
     Column("task_version", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Index("uq_audit_firing_cause", "task_id", "task_version", "audit_id", "rule", unique=True),

@@ -6,7 +6,7 @@ fires once. Nothing here may refuse that change: what cannot be done as written 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 
 from aiagent_coordinator import ids
 from aiagent_coordinator.audits import (
+    TAKEN,
     Audit,
     AuditStatus,
     Change,
@@ -68,9 +69,9 @@ def follow(unit: Unit) -> None:
     events = unit.take_events(refused=False)
     active: list[tuple[str, str, Audit]] | None = None
     for event in events:  # grows meanwhile
-        if event.action != "task.status" or event.data.get("transition") == "T1":
-            continue
         change = _change_of(unit, event)
+        if change is None:
+            continue
         if change.target in TERMINAL and event.task_id is not None:
             locks.after(unit, get_task(unit, event.task_id))
         if active is None:
@@ -83,7 +84,12 @@ def follow(unit: Unit) -> None:
                 _look(unit, audit_id, audit, get_task(unit, event.task_id), change)
 
 
-def _change_of(unit: Unit, event: Event) -> Change:
+def _change_of(unit: Unit, event: Event) -> Change | None:
+    """What an event says that rules can wait for; None when it says nothing of that."""
+    if event.action == "handoff.taken" and event.task_id is not None:
+        return Change(TAKEN, get_task(unit, event.task_id).status, None)
+    if event.action != "task.status" or event.data.get("transition") == "T1":
+        return None
     reason = event.data.get("reason")
     transition = str(event.data.get("transition"))
     if transition in {"T14", "T16"} and event.run_id is not None:
@@ -98,16 +104,12 @@ def _look(unit: Unit, audit_id: str, audit: Audit, task: Task, change: Change) -
     for number, rule in enumerate(audit.rules):
         if not fires(rule, task, change) or _is_of_audit(unit, task):
             continue
-        cause = {
-            "task": task.id,
-            "version": task.version,
-            "audit": audit_id,
-            "number": number,
-        }
-        if unit.conn.scalar(_SAID, cause) is not None:
-            continue
-        if (unit.conn.scalar(_COUNT, {"task": task.id, "audit": audit_id}) or 0) < MAX_FIRINGS:
-            _fire(unit, (audit_id, audit), number, task, change)
+        count = unit.conn.scalar(_COUNT, {"task": task.id, "audit": audit_id}) or 0
+        # what is taken changes no task; it is taken once, and numbered downwards
+        version = -1 - count if change.transition == TAKEN else task.version
+        cause = {"task": task.id, "version": version, "audit": audit_id, "number": number}
+        if count < MAX_FIRINGS and unit.conn.scalar(_SAID, cause) is None:
+            _fire(unit, audit, cause, task, change)
 
 
 def _is_of_audit(unit: Unit, task: Task) -> bool:
@@ -117,15 +119,15 @@ def _is_of_audit(unit: Unit, task: Task) -> bool:
     )
 
 
-def _fire(unit: Unit, known: tuple[str, Audit], number: int, task: Task, change: Change) -> None:
-    audit_id, audit = known
+def _fire(unit: Unit, audit: Audit, cause: Mapping[str, Any], task: Task, change: Change) -> None:
+    number: int = cause["number"]
     firing_id, rule = ids.new_id("fir"), audit.rules[number]
     row: dict[str, Any] = {
         "id": firing_id,
-        "audit_id": audit_id,
+        "audit_id": cause["audit"],
         "rule": number,
         "task_id": task.id,
-        "task_version": task.version,
+        "task_version": cause["version"],
         "created_at": unit.now,
     }
     unit.conn.execute(insert(_firing).values(row))

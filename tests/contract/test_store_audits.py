@@ -17,6 +17,7 @@ from aiagent_coordinator.store import (
     audits,
     claims,
     events,
+    handoffs,
     locks,
     projects,
     reports,
@@ -204,20 +205,35 @@ async def test_an_audit_that_is_not_active_fires_nothing(shop: Shop, status: Aud
     assert len(await shop.made()) == 2
 
 
-async def test_a_hand_off_that_is_taken_up_and_a_time_that_ran_out_fire(shop: Shop) -> None:
+async def test_a_hand_off_fires_when_it_is_taken_and_each_once(shop: Shop) -> None:
+    """It changes no task, and every one counts."""
+    await shop.activate(Rule(Trigger.HANDOFF_COMPLETED, tasks=(WRITE_ALONE,)), COMPLETED)
+    target = await shop.add("Target", "judge")
+    await shop.add()
+    left, taken = await shop.claim(), await shop.claim("judge")
+    assert taken.task_id == target.id
+    for place in (1, 2):
+        new = handoffs.NewHandoff(target.id, "so far", to_agent_id="judge")
+        made = await shop.store.write(lambda unit, new=new: handoffs.make(unit, left, new))
+        assert len(await shop.made()) == place - 1
+        for _ in range(2):
+            await shop.store.write(lambda unit, made=made: handoffs.take(unit, taken, made.id))
+        assert len(await shop.made()) == place
+    assert {one.title for one in await shop.made()} == {"Write it down [Audit: Target]"}
+
+
+async def test_a_time_that_ran_out_fires_also_at_the_last_attempt(shop: Shop) -> None:
     """The only times a task has: that of its run, and that of an answer."""
-    taken = Rule(Trigger.HANDOFF_COMPLETED, tasks=(LOOK,))
     late = Rule(Trigger.DEADLINE_EXCEEDED, tasks=(WRITE_ALONE,))
-    await shop.activate(taken, late)
+    await shop.activate(late)
     await shop.add(max_attempts=2)
     await shop.end(await shop.claim(), RunOutcome.FAILED, "timed_out", 2)
     (first,) = await shop.made()
     assert (first.title, first.description) == ("Write it down [Audit: Build]", "timed_out")
     again = await shop.claim()
-    assert len(await shop.made()) == 2
     # the last attempt: its task fails because attempts are used up
     await shop.end(again, RunOutcome.FAILED, "timed_out", 2)
-    assert len(await shop.made()) == 3
+    assert len(await shop.made()) == 2
 
 
 async def test_a_locked_task_is_moved_by_a_person_alone_and_let_go_when_the_audit_is_over(
