@@ -228,6 +228,35 @@ def test_a_stopped_run_of_a_released_coordinator_ends_although_it_tells_nothing(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_a_manager_of_a_released_coordinator_has_others_do_its_task(short_dir: Path, version: str):
+    """It is not started while its parts are at work, though its coordinator asks every second."""
+    with served(short_dir, "boss", "ann") as home:
+        agents = dict(home.settings["agents"])
+        agents["boss"] |= {"hierarchy": "manager"}
+        agents["ann"] |= {"parent": "boss"}
+        home.write(agents=agents)
+        home.run("config", "validate")
+        until("the server knows who works for whom", lambda: hierarchy_of(home, "ann") == "boss")
+        task = home.add("Furnish the room", "succeed", agent="boss")["id"]
+        with running(home, version, "boss", "ann") as seen:
+            until("it is over", lambda: home.task(task)["status"] == "succeeded", 90)
+        told = home.ask("list_tasks", limit=100)["tasks"]
+        parts = {one["title"]: one for one in told if one["parent_id"] == task}
+        assert {one["status"] for one in parts.values()} == {"succeeded"}
+        assert {one["agent_id"] for one in parts.values()} == {"ann"}
+        first, second = (home.shown(run["id"]) for run in home.runs(task))
+        assert (first["outcome"], first["reason"]) == ("suspended", "delegated")
+        assert second["outcome"] == "succeeded"
+        waits = [one for one in seen.calls("get_agent_action") if one.value["action"] == "hold"]
+        assert "waiting_for_workers" in {one.value["reason"] for one in waits}
+
+
+def hierarchy_of(home: House, agent_id: str) -> str | None:
+    agents = home.ask("list_agents")["agents"]
+    return next(one.get("parent_id") for one in agents if one["id"] == agent_id)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_wrong_token_is_loud_and_nothing_else_is_called(short_dir: Path, version: str):
     """These clients read no isError: only a protocol error makes them say what is wrong."""
     with served(short_dir, "good") as home, running(home, version, "good", token="wrong") as seen:

@@ -2,7 +2,8 @@
 
 It finds its server in `--mcp-config` (inline, or a file), its credentials in the environment, and does
 what the first word of its task says: succeed, fail, block, silent (leaves without a report), hang, or
-quota. An agent whose id begins with `dies` ends before it authenticates.
+quota. An agent whose id begins with `dies` ends before it authenticates. A manager has two parts done, waits
+for them without staying, and reports when it is started again.
 """
 
 from __future__ import annotations
@@ -64,6 +65,22 @@ class Agent:
                     task = self._tool("get_my_task")["task"]
                 case "work":
                     self._tool("report_progress", progress=50)
+                case "create_subtasks":
+                    first = {"local_id": "a", "title": "Lay the floor", "description": "succeed"}
+                    second = {"local_id": "b", "title": "Paint the wall", "description": "succeed"}
+                    parts = [first, second | {"dependencies": ["a"]}]
+                    self._tool("create_tasks_batch", parent_task_id=task["task_id"], tasks=parts)
+                case "assign":
+                    open_part = next(one for one in step["subtasks"] if not one["assignee_id"])
+                    whom = step["available_workers"][0]["id"]
+                    self._tool("assign_task", task_id=open_part["task_id"], assignee_id=whom)
+                case "situational_awareness":
+                    self._tool("select_action", action="wait")
+                case "completion_check":
+                    self._tool("select_action", action="complete")
+                case "wait":
+                    self._tool("logout")
+                    return 0
                 case "report_completion":
                     code = self._finish(task["description"].split()[0])
                     if code is not None:
