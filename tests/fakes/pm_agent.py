@@ -65,22 +65,6 @@ class Agent:
                     task = self._tool("get_my_task")["task"]
                 case "work":
                     self._tool("report_progress", progress=50)
-                case "create_subtasks":
-                    first = {"local_id": "a", "title": "Lay the floor", "description": "succeed"}
-                    second = {"local_id": "b", "title": "Paint the wall", "description": "succeed"}
-                    parts = [first, second | {"dependencies": ["a"]}]
-                    self._tool("create_tasks_batch", parent_task_id=task["task_id"], tasks=parts)
-                case "assign":
-                    open_part = next(one for one in step["subtasks"] if not one["assignee_id"])
-                    whom = step["available_workers"][0]["id"]
-                    self._tool("assign_task", task_id=open_part["task_id"], assignee_id=whom)
-                case "situational_awareness":
-                    self._tool("select_action", action="wait")
-                case "completion_check":
-                    self._tool("select_action", action="complete")
-                case "wait":
-                    self._tool("logout")
-                    return 0
                 case "report_completion":
                     code = self._finish(task["description"].split()[0])
                     if code is not None:
@@ -93,15 +77,33 @@ class Agent:
                     )
                 case "wait_for_messages":
                     time.sleep(step["wait_seconds"])
-                case "logout":
-                    self._tool("logout")
-                    return 0
-                case "exit":
+                case "logout" | "exit" | "wait":
                     self._tool("logout")
                     return 0
                 case other:
-                    print("Error: unknown action", other, flush=True)
-                    return 9
+                    if not self._manage(other, task, step):
+                        print("Error: unknown action", other, flush=True)
+                        return 9
+
+    def _manage(self, action: str, task: dict[str, Any], step: dict[str, Any]) -> bool:
+        """Do what a manager is told; False where it is nothing for managers."""
+        match action:
+            case "create_subtasks":
+                first = {"local_id": "a", "title": "Lay the floor", "description": "succeed"}
+                second = {"local_id": "b", "title": "Paint the wall", "description": "succeed"}
+                parts = [first, second | {"dependencies": ["a"]}]
+                self._tool("create_tasks_batch", parent_task_id=task["task_id"], tasks=parts)
+            case "assign":
+                part = next(one for one in step["subtasks"] if not one["assignee_id"])
+                whom = step["available_workers"][0]["id"]
+                self._tool("assign_task", task_id=part["task_id"], assignee_id=whom)
+            case "situational_awareness":
+                self._tool("select_action", action="wait")
+            case "completion_check":
+                self._tool("select_action", action="complete")
+            case _:
+                return False
+        return True
 
     def _finish(self, what: str) -> int | None:
         """Report, and go on; or leave with an exit status."""
