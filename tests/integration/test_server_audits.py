@@ -74,6 +74,27 @@ async def test_what_an_agent_of_another_make_completes_fires_too(short_dir: Path
         assert await person.code("unlock_agent", agent_id="ann") == "CONFLICT"
 
 
+async def test_what_an_audit_holds_moves_no_more_by_itself(short_dir: Path) -> None:
+    """Whoever waits until all is done is not kept waiting for a person's word."""
+    rules = "{trigger: status_changed, to: [cancelled], lock: [task, agent]}"
+    put(short_dir, "audits", "stop", f"schema: 1\ntitle: Stop\nrules:\n  - {rules}\n")
+    async with serving(short_dir) as board, connected(board, board.person) as person:
+        await person.tool("activate_audit", project_id="garden", name="stop")
+        task_id = (await board.add_task()).id
+        assert (await person.tool("get_remaining"))["is_moving"]
+        await person.tool("cancel_task", task_id=task_id)
+        await person.tool("retry_task", task_id=task_id)
+        await person.tool("unlock_agent", agent_id="ann")
+        assert not (await person.tool("get_remaining"))["is_moving"]
+        assert await value(board, "get_agent_action", **PAIR) == {
+            "action": "hold",
+            "reason": "no_work",
+        }
+        await person.tool("unlock_task", task_id=task_id)
+        assert (await person.tool("get_remaining"))["is_moving"]
+        assert (await value(board, "get_agent_action", **PAIR))["action"] == "start"
+
+
 async def test_a_file_that_changes_counts_only_when_it_is_activated_again(short_dir: Path) -> None:
     """Agents write in the folders of projects; the rules that watch them are not theirs to change."""
     file = put(short_dir, "audits", "look", RULES)

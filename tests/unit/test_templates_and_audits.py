@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiagent_coordinator.audits import FACTS, LockSubject, Trigger
+from aiagent_coordinator.audits import FACTS, TAKEN, Change, LockSubject, Rule, Trigger, fires
 from aiagent_coordinator.errors import ConfigError, NotFoundError
-from aiagent_coordinator.tasks import Duty, TaskStatus
+from aiagent_coordinator.tasks import Duty, Task, TaskStatus
 from aiagent_coordinator.templates import fill, mistake_in, variables_in
 from aiagent_coordinator.workflows.audit_files import load_audit
 from aiagent_coordinator.workflows.finding import Finder, Kind
@@ -184,3 +186,29 @@ def test_what_audits_may_name_is_told_in_the_docs() -> None:
     told = page.read_text("utf-8")
     assert all(f"`{fact}`" in told for fact in FACTS)
     assert all(f"`{trigger}`" in told for trigger in Trigger)
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TASK = Task("tsk_1", "app", "ann", "T", "", TaskStatus.RUNNING, NOW, NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "triggers"),
+    [
+        (Change("T13", TaskStatus.SUCCEEDED, None), {"task_completed"}),
+        (Change("T12", TaskStatus.SUCCEEDED, "approved"), {"task_completed"}),
+        (Change("T16", TaskStatus.FAILED, "agent_reported"), {"status_changed"}),
+        (Change("T16", TaskStatus.FAILED, "timed_out"), {"status_changed", "deadline_exceeded"}),
+        (Change("T19", TaskStatus.FAILED, "question_timeout"), {"status_changed", "deadline_exceeded"}),
+        (Change("T1", TaskStatus.QUEUED, None), set[str]()),
+        (Change("T3", TaskStatus.QUEUED, None), {"status_changed"}),
+        (Change(TAKEN, TaskStatus.RUNNING, None), {"handoff_completed"}),
+        (Change(TAKEN, TaskStatus.SUCCEEDED, None), {"handoff_completed"}),
+    ],
+)  # fmt: skip
+def test_a_change_meets_the_rules_that_wait_for_it(change: Change, triggers: set[str]) -> None:
+    """A question that waited too long, and a run, are the only times that tasks have."""
+    rules = [Rule(one, (TaskStatus.FAILED, TaskStatus.QUEUED)) for one in Trigger]
+    assert {one.trigger.value for one in rules if fires(one, TASK, change)} == triggers
+    others = [replace(one, agents=("bob",)) for one in rules]
+    assert not any(fires(one, TASK, change) for one in others)
