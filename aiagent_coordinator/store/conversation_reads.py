@@ -143,14 +143,6 @@ def of_tasks(unit: Unit, task_ids: Collection[str]) -> list[Conversation]:
     return [conversation_of(row) for row in unit.conn.execute(query).mappings()]
 
 
-def of_delegation(unit: Unit, delegation_id: str, run: Run) -> list[Conversation]:
-    """Those that a session began for a delegation."""
-    query = select(conversation).where(
-        conversation.c.delegation_id == delegation_id, conversation.c.initiator_run_id == run.id
-    )
-    return [conversation_of(row) for row in unit.conn.execute(query).mappings()]
-
-
 def get(unit: Unit, conversation_id: str) -> Conversation | None:
     """One conversation; None when there is none."""
     query = select(conversation).where(conversation.c.id == conversation_id)
