@@ -83,7 +83,11 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
         return End(RunOutcome.FAILED, "spawn_failed")
     if diagnosed is None and _has_said_all(record):
         return End(RunOutcome.SUCCEEDED)
-    return End(RunOutcome.FAILED, diagnosed or _unreported(record))
+    reason = diagnosed or _unreported(record)
+    if record.stop_reason == "cancelled" and reason == "no_report":
+        # It was told that its task is cancelled, and left before our signal reached it.
+        return End(RunOutcome.CANCELLED, "cancelled")
+    return End(RunOutcome.FAILED, reason)
 
 
 def _early_end(record: RunRecord) -> End | None:

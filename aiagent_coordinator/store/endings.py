@@ -55,8 +55,10 @@ class Ending:
     wait_seconds: float = 0.0
 
 
-def named_reason(run: Run, outcome: RunOutcome, reason: str | None) -> str | None:
-    """The reason of an ending: the one given, the agent's own word, or what the outcome means.
+def named_end(run: Run, outcome: RunOutcome, reason: str | None) -> tuple[RunOutcome, str | None]:
+    """How a run ended, by what its coordinator says and the board knows of it.
+
+    The reason is the one given, the agent's own word, or what the outcome means.
 
     Raises:
         ValidationError: the reason is not in the closed list.
@@ -64,10 +66,14 @@ def named_reason(run: Run, outcome: RunOutcome, reason: str | None) -> str | Non
     reason_class(reason)
     if run.stop_reason == "workflow_not_found" and outcome is not RunOutcome.SUCCEEDED:
         # it could not be told what to do, however it ended after that
-        return run.stop_reason
+        return outcome, run.stop_reason
     if reason is None and outcome is RunOutcome.FAILED and run.reported_result == "failed":
-        return "agent_reported"
-    return reason or _DEFAULT_REASONS[outcome]
+        return outcome, "agent_reported"
+    reason = reason or _DEFAULT_REASONS[outcome]
+    if run.stop_reason == "cancelled" and reason == "no_report":
+        # it heard here that its task is cancelled, and left before its coordinator stopped it
+        return RunOutcome.CANCELLED, "cancelled"
+    return outcome, reason
 
 
 def end_run(

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
 from aiagent_coordinator.store import tables, talks
-from aiagent_coordinator.store.endings import Ending, end_run, named_reason
+from aiagent_coordinator.store.endings import Ending, end_run, named_end
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.requests import (
     ExitAnswer,
@@ -146,9 +146,10 @@ def record_result(unit: Unit, report: ResultReport, policy: RetryPolicy) -> Resu
         return stored
     task = _lock_task_of(unit, report)
     run = _lock(unit, report)
+    outcome, reason = named_end(run, report.outcome, report.reason)
     ending = Ending(
-        report.outcome,
-        named_reason(run, report.outcome, report.reason),
+        outcome,
+        reason,
         actor=_actor(run),
         facts=_run_facts(report, run),
         task_facts=_task_facts(report, run),

@@ -375,6 +375,22 @@ async def test_a_cancelled_task_is_not_brought_back_by_its_run(
         assert (await board.run()).phase is RunPhase.ENDED
 
 
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [(None, ("cancelled", "cancelled")), ("exit_nonzero", ("failed", "exit_nonzero"))],
+)
+async def test_who_leaves_because_its_task_is_cancelled_did_not_fail(
+    store_url: str, clock: ManualClock, reason: str | None, expected: tuple[str, str]
+) -> None:
+    """It hears so with its next call, which may be before its coordinator stops it."""
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        await store.write(lambda unit: tasks.cancel_task(unit, board.task.id, actor="person"))
+        await board.result(replace(RESULT, outcome=RunOutcome.FAILED, reason=reason))
+        run = await board.run()
+        assert (run.outcome, run.reason) == expected
+
+
 async def test_an_agent_reports_once(store_url: str, clock: ManualClock) -> None:
     async with open_store(store_url, clock=clock, use_database_clock=False) as store:
         board = await started_board(store)

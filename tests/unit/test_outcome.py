@@ -105,6 +105,9 @@ def test_a_chat_owes_no_report_but_answers(
         ({"facts": {**SUCCESS, "question": {"pending": True}}}, ("succeeded", None)),
         ({"facts": SUCCESS, "seal_error": "nested"}, ("failed", "workspace_invalid")),
         ({"facts": SUCCESS, "superseded": True}, ("stopped", "superseded")),
+        # it heard that its task is cancelled, and left before our signal came
+        ({"stop_reason": "cancelled", "facts": TALKED}, ("cancelled", "cancelled")),
+        ({"stop_reason": "cancelled", "facts": TALKED, "exit_code": 3}, ("failed", "exit_nonzero")),
         # our stop came when it had ended by itself
         ({"stop_reason": "stopped", "exit_reason": None, "facts": SUCCESS}, ("succeeded", None)),
     ],
