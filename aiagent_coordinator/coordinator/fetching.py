@@ -10,6 +10,8 @@ import anyio
 from aiagent_coordinator.coordinator.link import Link
 from aiagent_coordinator.errors import ProtocolError, UnavailableError
 
+AGAIN_SECONDS = 0.5
+
 
 class SkillFetch:
     """Asks the server of this coordinator."""
@@ -28,8 +30,8 @@ class SkillFetch:
             try:
                 answer = await self._link.call("fetch_skill", {"sha256": sha256})
             except UnavailableError:
-                # the line went down in mid-call: asking again changes nothing
-                await anyio.sleep(0.05)
+                # the line went down in mid-call, or its store is away: asking again changes nothing
+                await anyio.sleep(AGAIN_SECONDS)
                 continue
             try:
                 return base64.b64decode(str(answer.get("archive_base64")), validate=True)

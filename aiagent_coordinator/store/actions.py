@@ -42,6 +42,8 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     another coordinator may take over counts as a task that is due: the claim takes it.
     """
     terms = terms or LeaseTerms()
+    # first of all: what is committed while the rest is read may be missing there, and must count as news
+    version = last_seq(unit)
     live = live_runs(unit)
     left = [
         run for run in live if is_takeable(run, now=unit.now, opened_at=unit.opened_at, terms=terms)
@@ -72,7 +74,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         actions.append(line)
         actions += _stops(agent, project, live)
     actions += [one for one in _chats(unit) if one.agent_id not in locked]
-    return ActionsAnswer(last_seq(unit), tuple(actions))
+    return ActionsAnswer(version, tuple(actions))
 
 
 def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:

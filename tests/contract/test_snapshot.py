@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 
 from aiagent_coordinator import ids
@@ -16,7 +17,7 @@ from aiagent_coordinator.store.engine import Store, open_store
 from aiagent_coordinator.store.requests import ClaimRequest, ResultReport
 from aiagent_coordinator.store.tasks import NewTask
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent, Project
+from aiagent_coordinator.tasks import Agent, Project, TaskStatus
 
 LEASE = 90.0
 A_LOOK = 2 * MAX_AGE_SECONDS
@@ -26,6 +27,12 @@ def _declare(unit: Unit) -> None:
     projects.declare_project(unit, Project("demo", "Demo", "/srv/demo"))
     projects.declare_agent(unit, Agent("writer", "Writer", "rehearsal"))
     projects.assign(unit, "writer", "demo")
+
+
+def _cancel_all(unit: Unit) -> None:
+    for task in tasks.list_tasks(unit, limit=10, newest=True):
+        if task.status is TaskStatus.QUEUED:
+            tasks.cancel_task(unit, task.id, actor="person")
 
 
 @asynccontextmanager
@@ -61,6 +68,25 @@ async def test_what_another_server_of_the_store_wrote_is_seen_at_the_next_look(
         assert await _said(snapshot) == before
         clock.advance(A_LOOK)
         assert (await _said(snapshot))[:2] == ("start", "task_due")
+
+
+async def test_what_is_committed_while_the_answer_is_made_is_in_the_next(
+    store_url: str, clock: ManualClock
+) -> None:
+    """A database may show each statement another state: what came between them is news."""
+    async with _stores(store_url, clock) as (ours, theirs, snapshot):
+        for number in range(60):
+            async with anyio.create_task_group() as together:
+                together.start_soon(snapshot.get)
+                # another moment of the look each time
+                await anyio.sleep(number % 15 * 0.0005)
+                await theirs.write(
+                    lambda unit: tasks.create_task(unit, NewTask("demo", "x"), "person")
+                )
+            clock.advance(A_LOOK)
+            assert (await _said(snapshot))[:2] == ("start", "task_due"), number
+            await ours.write(_cancel_all)
+            clock.advance(A_LOOK)
 
 
 @pytest.mark.parametrize("moves", ["advance", "jump"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,11 +12,9 @@ import anyio
 import pytest
 from sqlalchemy import text
 
-from aiagent_coordinator import ids
 from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.runs import Purpose
-from aiagent_coordinator.store import chat, claims, projects, requests
+from aiagent_coordinator.store import chat, projects
 from aiagent_coordinator.store.engine import open_store
 from aiagent_coordinator.store.migrate import migrate
 from aiagent_coordinator.store.neighbours import News
@@ -66,24 +62,6 @@ def _declare(unit: Unit, folder: Path) -> None:
     projects.assign(unit, "bob", "garden")
 
 
-async def claim(board: Board, agent: str) -> Claimed:
-    """A session for the chat of an agent that something wants, claimed at this server."""
-    token = secrets.token_hex(32)
-    request = requests.ClaimRequest(
-        run_id=ids.new_run_id(),
-        coordinator_id=board.coordinator_id,
-        epoch=1,
-        agent_id=agent,
-        project_id="garden",
-        purpose=Purpose.CHAT,
-        slot=0,
-        token_sha256=hashlib.sha256(token.encode()).hexdigest(),
-    )
-    answer = await board.store.write(lambda unit: claims.claim_run(unit, request, 90))
-    assert answer.claimed, answer
-    return Claimed(await board.run(request.run_id), token)
-
-
 async def quiet(board: Board, agent: str) -> Claimed:
     """The same, with nothing left to answer."""
 
@@ -91,7 +69,7 @@ async def quiet(board: Board, agent: str) -> Claimed:
         chat.write(unit, agent, "garden", "Hello?", actor="person")
 
     await board.store.write(say)
-    claimed = await claim(board, agent)
+    claimed = await board.claim_wanted_chat(agent)
 
     def answer(unit: Unit) -> None:
         chat.read(unit, claimed.run)

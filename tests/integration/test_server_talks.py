@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,9 +12,7 @@ import anyio
 import pytest
 from sqlalchemy import update
 
-from aiagent_coordinator import ids
-from aiagent_coordinator.runs import Purpose
-from aiagent_coordinator.store import claims, passkeys, projects, requests
+from aiagent_coordinator.store import passkeys, projects
 from aiagent_coordinator.store.talk_tables import conversation
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Project
@@ -32,24 +28,6 @@ def _declare(unit: Unit) -> None:
     for who, where in (("bob", "garden"), ("cid", "garden"), ("far", "moon")):
         projects.declare_agent(unit, Agent(who, who.title(), "rehearsal"))
         projects.assign(unit, who, where)
-
-
-async def claim(board: Board, agent: str) -> Claimed:
-    """A session for the chat of an agent that something wants."""
-    token = secrets.token_hex(32)
-    request = requests.ClaimRequest(
-        run_id=ids.new_run_id(),
-        coordinator_id=board.coordinator_id,
-        epoch=1,
-        agent_id=agent,
-        project_id="garden",
-        purpose=Purpose.CHAT,
-        slot=0,
-        token_sha256=hashlib.sha256(token.encode()).hexdigest(),
-    )
-    answer = await board.store.write(lambda unit: claims.claim_run(unit, request, 90))
-    assert answer.claimed, answer
-    return Claimed(await board.run(request.run_id), token)
 
 
 @asynccontextmanager
@@ -83,7 +61,7 @@ async def talking(
     """The same, and bob has taken up what ann wants to talk about."""
     async with chats(folder) as (board, ann, first):
         where = await begin(ann, **more)
-        second = await claim(board, "bob")
+        second = await board.claim_wanted_chat("bob")
         async with connected(board, second.hello()) as bob:
             asked = await bob.tool("get_next_action")
             assert (asked["action"], asked["state"]) == (
@@ -184,7 +162,7 @@ async def test_only_those_who_take_part_read_and_write_in_one_project(short_dir:
         await ann.tool(
             "start_conversation", participant_agent_id="cid", initial_message="x", max_turns=2
         )
-        third = await claim(board, "cid")
+        third = await board.claim_wanted_chat("cid")
         async with connected(board, third.hello()) as cid:
             for tool, more in (
                 ("send_message", {"content": "x"}),
@@ -222,7 +200,7 @@ async def test_whoever_leaves_ends_the_conversation_and_the_other_hears_it_at_on
             over = await heard(ann, invalidate)
             assert told[0]["ended_conversations"] == 1
         else:
-            second = await claim(board, "bob")
+            second = await board.claim_wanted_chat("bob")
             async with connected(board, second.hello()) as bob:
                 assert (await bob.tool("get_next_action"))["action"] == "conversation_request"
                 over = await heard(
@@ -298,7 +276,7 @@ async def test_a_session_at_work_has_its_chat_talk_and_is_told_what_came_of_it(
             assert (step["target_agent_id"], step["context"]) == ("bob", "Red would be fine.")
             assert step["delegation_id"] == wish[0]["delegation_id"]
             where = await begin(ann)
-            second = await claim(board, "bob")
+            second = await board.claim_wanted_chat("bob")
             async with connected(board, second.hello()) as bob:
                 await bob.tool("get_next_action")
                 await bob.tool("send_message", content="Red.", conversation_id=where)
@@ -365,7 +343,7 @@ async def test_a_conversation_goes_on_in_the_next_life_of_the_server(short_dir: 
             await ann.tool("get_pending_messages")
             await ann.tool("send_message", content="Hello.")
             where = await begin(ann)
-        second = await claim(board, "bob")
+        second = await board.claim_wanted_chat("bob")
         said = tool_call("say", "send_message", content="Red.", conversation_id=where)
         board.path = short_dir / "t"
         async with hosting(board), connected(board, second.hello()) as bob:
@@ -394,7 +372,7 @@ async def test_a_session_that_comes_when_nobody_wants_to_talk_any_more_may_go(
 ) -> None:
     async with chats(short_dir) as (board, ann, _):
         where = await begin(ann)
-        second = await claim(board, "bob")
+        second = await board.claim_wanted_chat("bob")
         await ann.tool("end_conversation", conversation_id=where)
         async with connected(board, second.hello()) as bob:
             assert (await bob.tool("get_next_action"))["action"] == "logout"

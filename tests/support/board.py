@@ -109,12 +109,16 @@ class Board:
     async def claim_chat(self, said: str = "Hello?") -> Claimed:
         """Write to the agent and start a session for its chat, with everything but a process."""
         await self.store.write(lambda unit: chat.write(unit, "ann", "garden", said, actor="person"))
+        return await self.claim_wanted_chat("ann")
+
+    async def claim_wanted_chat(self, agent_id: str) -> Claimed:
+        """Start a session for the chat of an agent that something wants already."""
         token = secrets.token_hex(32)
         request = requests.ClaimRequest(
             run_id=ids.new_run_id(),
             coordinator_id=self.coordinator_id,
             epoch=1,
-            agent_id="ann",
+            agent_id=agent_id,
             project_id="garden",
             purpose=Purpose.CHAT,
             slot=0,
