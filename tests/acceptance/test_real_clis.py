@@ -371,7 +371,7 @@ def test_a_refusal_of_the_models_server_has_its_reason(
     name: str, status: int, reason: str, short_dir: Path, clis: Path
 ):
     with (
-        model(short_dir, "--status", str(status)) as served,
+        model(short_dir, "--fault", "status", "--status", str(status)) as served,
         working(short_dir, name, clis, served) as home,
     ):
         task = home.add("Write a file", "Write model.txt.", max_attempts="1")
