@@ -7,10 +7,10 @@
 It prints its port on a line and serves until it is killed. The plan is a list of steps, one a turn:
 `{"tool": "authenticate", "arguments": {}}` calls the first tool whose name ends so, `{"write": "a.txt",
 "text": "…"}` writes a file by whatever tool the CLI offers for that, `{"read": "SKILL.md"}` reads the
-first path that it was told of and that ends so, `{"shell": "sleep 5"}` runs a command, and `{"say": "…"}`
-ends the turn with these words. How many calls the conversation already holds says which step is next, so
-nothing is kept between requests. After the plan it says that it is done. A request that holds a
-`--watch`ed word is noted with it.
+first path that it was told of and that ends so, `{"shell": "sleep 5"}` runs a command, and `{"say": "…",
+"until": WORD}` ends the turn with these words unless the conversation holds that one. How many calls the
+conversation already holds says which step is next, so nothing is kept between requests. After the plan it
+says that it is done. A request that holds a `--watch`ed word is noted with it.
 
 A fault begins `--after` so many calls of the conversation, and strikes `--times` requests (all, without):
 `status` refuses them so, with these headers and this body in place of its own; `hang` never answers;
@@ -66,6 +66,8 @@ class Turn:
 
 def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
     """The turn after so many calls."""
+    told = json.dumps(body)
+    plan = [step for step in plan if "until" not in step or step["until"] not in told]
     if not tools or made >= len(plan):
         return Turn(DONE)
     step = plan[made]
@@ -76,8 +78,8 @@ def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
     if "write" in step:
         return _write(str(Path(_folder(body)) / step["write"]), step["text"], tools)
     if "read" in step:
-        told = re.search(rf"(/[^\s\"\\]*{re.escape(step['read'])})", json.dumps(body))
-        return _read(told[1] if told else "/nowhere", tools)
+        file = re.search(rf"(/[^\s\"\\]*{re.escape(step['read'])})", told)
+        return _read(file[1] if file else "/nowhere", tools)
     tool = next((tool for tool in tools if tool.name.endswith(step["tool"])), None)
     if tool is None:
         return _program(step, tools)
