@@ -62,6 +62,8 @@ def _secrets(loaded: Loaded) -> list[str]:
     http = loaded.settings.http
     tokens = (http.person_token, http.coordinator_token)
     found = [token.get_secret_value() for token in tokens if token is not None]
+    keys = [one.api_key for one in loaded.settings.ai_providers.values()]
+    found += [key.get_secret_value() for key in keys if key is not None]
     shown = loaded.runner.passkeys.values() if loaded.runner else ()
     return [*found, *filter(None, passkeys(loaded).values()), *shown]
 

@@ -108,13 +108,14 @@ def _configuration(
 ) -> tuple[Loaded | None, Catalog | None, Finding]:
     from aiagent_coordinator.config import load_settings
     from aiagent_coordinator.providers.catalog import load_catalog
+    from aiagent_coordinator.providers.configured import configured_catalog
 
     try:
         file = find_config(given.config)
         loaded = load_settings(
             file, overrides=given.overrides, known_providers=tuple(load_catalog())
         )
-        catalog = load_catalog(loaded.settings.ai_providers)
+        catalog = configured_catalog(loaded)
     except CoordinatorError as error:
         fix = error.hint or text("doctor.config_fix")
         return None, None, Finding("configuration", "fault", error.message, fix)

@@ -17,7 +17,6 @@ from aiagent_coordinator.config.fields import (
     Model,
     PositiveDuration,
     PositiveSize,
-    Program,
     Secret,
     Size,
     TimeZone,
@@ -25,6 +24,7 @@ from aiagent_coordinator.config.fields import (
 )
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import (
     Agent,
@@ -158,38 +158,6 @@ class RetentionSettings(Model):
     )
 
 
-class ProviderSettings(Model):
-    """How a command line program is driven, where no shipped definition says it as you want it."""
-
-    cli_command: Program | None = setting(
-        None,
-        "The program: a name on PATH, or a path. `${VAR}` and `~` are expanded.",
-    )
-    cli_args: tuple[Expanded, ...] = setting(
-        (), "Arguments added to the definition's own. `${VAR}` is expanded."
-    )
-    kick_command: Expanded | None = setting(
-        None,
-        "The whole command as one line, split into words as a shell would; no shell runs it. "
-        "Stands in place of `cli_command` and `cli_args`. `${VAR}` is expanded.",
-    )
-    models: tuple[Expanded, ...] = setting(
-        (),
-        "The models it can be started with here; an agent that asks for another waits. None: any.",
-    )
-    max_turns: int | None = setting(
-        None,
-        "Turns of its model in one run, for programs that can count them; none: no limit.",
-        ge=1,
-        le=100000,
-    )
-    like: str | None = setting(
-        None,
-        "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",
-        min_length=1,
-    )
-
-
 #: What happens when a run goes over a limit.
 Action = Literal["warn", "kill"]
 
@@ -251,7 +219,7 @@ _RUN_NAMES = {
 }
 
 
-class AgentSettings(SandboxSettings):
+class AgentSettings(SandboxSettings, CliOptions):
     """Who does the work. The key is the agent's id."""
 
     provider: str = setting(
