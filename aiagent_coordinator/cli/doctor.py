@@ -193,14 +193,15 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:
-    from aiagent_coordinator.cli.installed import NOT_LOOKED_FOR, look
+    from aiagent_coordinator.cli.installed import NOT_LOOKED_FOR
+    from aiagent_coordinator.providers.probing import Prober
 
     agents = loaded.settings.agents
     used = {agent.provider for agent in agents.values()}
     names = [name for name in catalog if name in used or name not in NOT_LOOKED_FOR]
-    known = {
-        one.definition.name: one for one in look((catalog.get(name) for name in names), Path("/"))
-    }
+    prober = Prober(memory=loaded.state_dir.root / "versions.json", asks_login=True)
+    found = prober.look((catalog.get(name), catalog.chosen(name)) for name in names)
+    known = {one.definition.name: one for one in found}
     for name, one in known.items():
         yield _cli(name, one, name in used)
     for agent_id, agent in agents.items():
@@ -208,6 +209,8 @@ def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:
 
 
 def _cli(name: str, one: Installed, is_used: bool) -> Finding:
+    from aiagent_coordinator.cli.installed import standing_text
+
     label = f"provider {name}"
     if one.path is None:
         executable = one.definition.detect.executable
@@ -220,6 +223,12 @@ def _cli(name: str, one: Installed, is_used: bool) -> Finding:
     if one.is_too_old:
         wanted = one.definition.detect.supported
         return Finding(label, "warning", message, text("doctor.cli_old_fix", wanted=wanted))
+    if is_used and one.login.value == "needs_login":
+        told = text("doctor.cli_login", title=one.definition.title)
+        return Finding(label, "warning", told, one.definition.auth.login)
+    said = standing_text(one)
+    if said:
+        return Finding(label, "note", f"{message}: {said}")
     return Finding(label, "ok", message)
 
 

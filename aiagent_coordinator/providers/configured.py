@@ -80,9 +80,15 @@ def _of_provider(entry: ProviderSettings) -> Chosen:
 
 
 def _line(loaded: Loaded, key: KeyPath) -> int:
-    """The line of a setting, else of the nearest one around it."""
+    """The line of a setting, else the first one of what is nearest around it, else 0."""
     for length in range(len(key), 0, -1):
-        found = _LINE.search(loaded.origins.get(dotted(key[:length]), ""))
+        name = dotted(key[:length])
+        inside = (f"{name}.", f"{name}[")
+        found = [
+            int(match[1])
+            for one, where in loaded.origins.items()
+            if (one == name or one.startswith(inside)) and (match := _LINE.search(where))
+        ]
         if found:
-            return int(found[1])
+            return min(found)
     return 0

@@ -121,9 +121,7 @@ class Prober:
         return version
 
 
-def probe_env(
-    environ: Mapping[str, str], definition: Definition, chosen: Chosen
-) -> dict[str, str]:
+def probe_env(environ: Mapping[str, str], definition: Definition, chosen: Chosen) -> dict[str, str]:
     """The environment of the provider's runs, without what tells a program its run."""
     values = LaunchValues(
         run_dir=_NOWHERE,
@@ -149,9 +147,7 @@ def login_of(definition: Definition, path: Path, env: Mapping[str, str]) -> Logi
     return judge_login(definition.auth, env, said)
 
 
-def judge_login(
-    auth: Auth, env: Mapping[str, str], said: tuple[int, str] | None
-) -> Login:
+def judge_login(auth: Auth, env: Mapping[str, str], said: tuple[int, str] | None) -> Login:
     """Say what is known of a login. Pure.
 
     Args:
