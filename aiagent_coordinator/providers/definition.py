@@ -18,6 +18,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import shape, substitution
+from aiagent_coordinator.providers.events import DIALECTS
 from aiagent_coordinator.providers.shape import (
     AnswersVia,
     Definition,
@@ -27,7 +28,6 @@ from aiagent_coordinator.providers.shape import (
 )
 from aiagent_coordinator.providers.substitution import nearest
 from aiagent_coordinator.providers.toml_lines import KeyPath, line_of
-from aiagent_coordinator.providers.transcript import DIALECTS
 from aiagent_coordinator.providers.variables import never_passes
 from aiagent_coordinator.runs import REASONS
 

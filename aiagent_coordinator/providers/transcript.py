@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
+from aiagent_coordinator.providers.events import PLAIN
+
 Event = dict[str, Any]
 #: Where each dialect names the session: type of the event, and its key.
 _SESSIONS = {
@@ -35,7 +37,8 @@ def error_texts(dialect: str, out: bytes) -> list[str]:
     """
     texts: list[str] = []
     for event in _events(out) if dialect != PLAIN else ():
-        found = _DIALECTS[dialect](event)
+        read = _DIALECTS.get(dialect)
+        found = read(event) if read else []
         if found is None:
             texts.clear()  # it ended well: whatever went wrong before was got over
         else:
@@ -161,7 +164,6 @@ def _message(error: object) -> str:
     return str(error or "")
 
 
-PLAIN = "plain"
 _DIALECTS: dict[str, Callable[[Event], list[str] | None]] = {
     PLAIN: lambda _event: [],
     "claude-stream": _claude,
@@ -170,5 +172,3 @@ _DIALECTS: dict[str, Callable[[Event], list[str] | None]] = {
     "opencode-json": _opencode,
     "qwen-stream": _qwen,
 }
-#: Output dialects that can be read.
-DIALECTS = tuple(_DIALECTS)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from aiagent_coordinator.providers.catalog import load_catalog
 from aiagent_coordinator.providers.diagnosis import diagnose
-from aiagent_coordinator.providers.transcript import DIALECTS, error_texts, session_id
+from aiagent_coordinator.providers.events import DIALECTS
+from aiagent_coordinator.providers.transcript import error_texts, session_id
 
 CATALOG = load_catalog()
 
