@@ -291,3 +291,5 @@ class Run:
     answers_on_stdin: bool = False
     #: What it is for; fixed when it is claimed.
     duty: Duty = Duty.WORKER
+    #: What its program takes in while it works: `turn`, `interrupt`; None: nothing. See `tells`.
+    listens: str | None = None

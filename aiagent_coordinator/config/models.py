@@ -239,6 +239,12 @@ class AgentSettings(SandboxSettings, CliOptions):
         "`bypass` needs a sandbox, or `i_understand_unsandboxed: true`.",
         reload="live",
     )
+    mode: Literal["one-shot", "live"] | None = setting(
+        None,
+        "`live`: it can be told more in the middle of a turn, and interrupted (see `tell`), where its "
+        "program can; refused where it cannot. Without, as its provider says.",
+        reload="live",
+    )
     passkey: Secret | None = setting(
         None,
         "With it a process of the agent outside its run's own tree can authenticate as the run. "
@@ -290,6 +296,7 @@ class AgentSettings(SandboxSettings, CliOptions):
             hierarchy=Duty(self.hierarchy),
             parent_id=self.parent,
             workflow=self.workflow,
+            mode=self.mode,
         )
 
 

@@ -6,7 +6,7 @@ Which of the options a CLI can be told, its definition says; the rest is refused
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import PlainValidator, ValidationInfo
@@ -120,6 +120,11 @@ class ProviderSettings(CliOptions):
     models: tuple[Expanded, ...] = setting(
         (),
         "The models it can be started with here; an agent that asks for another waits. None: any.",
+    )
+    mode: Literal["one-shot", "live"] | None = setting(
+        None,
+        "Whether its agents can be told more while they work (`live`), where the program can; without, as "
+        "its definition says.",
     )
     like: str | None = setting(
         None,

@@ -9,8 +9,10 @@ from aiagent_coordinator.config import Loaded
 from aiagent_coordinator.config.models import AgentSettings, Settings
 from aiagent_coordinator.config.provider import ProviderSettings
 from aiagent_coordinator.config.source import KeyPath, Problem, dotted, refuse, shown
+from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import options
 from aiagent_coordinator.providers.catalog import Catalog, Choices, load_catalog
+from aiagent_coordinator.providers.modes import mode_of
 from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.providers.shape import Definition
 
@@ -56,6 +58,10 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
+        try:
+            mode_of(definition, agent.mode)
+        except ProviderError as error:
+            yield ("agents", name, "mode"), error.message
         can = definition.can.approval
         if agent.approval not in can and agent.provider not in _UNBOUND:
             reason = (

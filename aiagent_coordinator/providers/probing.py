@@ -155,13 +155,14 @@ def judge_login(auth: Auth, env: Mapping[str, str], said: tuple[int, str] | None
         env: The variables that its runs get.
         said: Its exit status and words; None when it was not asked, or did not answer.
     """
-    if said is not None and auth.logged_in_pattern:
-        is_there = said[0] == 0 and re.search(auth.logged_in_pattern, said[1]) is not None
-        if is_there:
-            return Login.LOGGED_IN
+    words = said[1] if said else ""
+    if said and said[0] == 0 and auth.logged_in and re.search(auth.logged_in, words):
+        return Login.LOGGED_IN
     if any(env.get(name) for name in auth.key_env):
         return Login.KEY
-    return Login.UNKNOWN if said is None else Login.NEEDS_LOGIN
+    is_out = bool(auth.logged_out and re.search(auth.logged_out, words))
+    # what it says otherwise may be another version's words: that is not known to be no login
+    return Login.NEEDS_LOGIN if is_out else Login.UNKNOWN
 
 
 def identity(path: Path) -> str:

@@ -66,6 +66,8 @@ def agent_of(row: RowMapping) -> Agent:
         parent_id=row["parent_id"],
         workflow=row["workflow"],
         kind=AgentKind(row["kind"]),
+        mode=row["mode"],
+        permissions=row["permissions"],
     )
 
 
@@ -168,6 +170,7 @@ def run_of(row: RowMapping) -> Run:
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
+        listens=row["listens"],
     )
 
 
