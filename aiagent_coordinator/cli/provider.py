@@ -40,7 +40,7 @@ def provider() -> None:
 @options.common
 def list_providers(everything: bool, as_json: bool) -> None:
     """List the providers with how they stand."""
-    known = _look(asks_login=True)
+    known = look(asks_login=True)
     rows = [row for row in known.rows() if everything or row["enabled"] or row["path"]]
     if as_json:
         output.json_result({"providers": rows})
@@ -65,7 +65,7 @@ def show(name: str, as_json: bool) -> None:
     """Show one provider: its definition, where that comes from, and what is in force."""
     from aiagent_coordinator.cli.provider_facts import facts_of
 
-    known = _look([name], asks_login=True)
+    known = look([name], asks_login=True)
     (row,) = known.rows()
     facts = facts_of(known.catalog, name, known.loaded)
     if as_json:
@@ -142,7 +142,8 @@ class Known:
         return {"health": "ok", "why": None, **told}
 
 
-def _look(names: list[str] | None = None, *, asks_login: bool) -> Known:
+def look(names: list[str] | None = None, *, asks_login: bool) -> Known:
+    """Find out about some providers, or all."""
     from aiagent_coordinator.config import load_settings
     from aiagent_coordinator.config.find import find_config
     from aiagent_coordinator.providers.catalog import load_catalog

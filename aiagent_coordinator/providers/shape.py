@@ -189,6 +189,8 @@ class Option(Words):
     values: Mapping[str, Words] = field(default_factory=dict[str, Words])
     choices: tuple[str, ...] = ()
     default: str = ""
+    #: Of `base_url`: what follows the address of a server that speaks several protocols, like /v1.
+    path: str = ""
     #: What a person should know of it.
     note: str = ""
 
