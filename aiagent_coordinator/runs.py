@@ -66,7 +66,6 @@ REASONS: dict[str, ReasonClass] = {
     **dict.fromkeys(("lingering",), ReasonClass.DONE),
     **dict.fromkeys(
         (
-            "bad_flags",
             "refused_permission",
             "auth",
             "workflow_not_found",
@@ -101,7 +100,10 @@ REASONS: dict[str, ReasonClass] = {
         ("spawn_failed", "shim_lost", "bad_record", "lost", "network", "overloaded", "disk"),
         ReasonClass.INFRA,
     ),
-    **dict.fromkeys(("rate_limited", "quota", "billing", "model_unavailable"), ReasonClass.PARKED),
+    # a program that moved on is no fault of the task: its coordinator starts nothing with it until then
+    **dict.fromkeys(
+        ("rate_limited", "quota", "billing", "model_unavailable", "bad_flags"), ReasonClass.PARKED
+    ),
     **dict.fromkeys(
         ("asked", "delegated", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS
     ),

@@ -204,6 +204,7 @@ def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:
     known = {one.definition.name: one for one in found}
     for name, one in known.items():
         yield _cli(name, one, name in used)
+        yield from _login(name, one, name in used)
     for agent_id, agent in agents.items():
         yield from _approval(agent_id, agent, known.get(agent.provider))
 
@@ -223,13 +224,17 @@ def _cli(name: str, one: Installed, is_used: bool) -> Finding:
     if one.is_too_old:
         wanted = one.definition.detect.supported
         return Finding(label, "warning", message, text("doctor.cli_old_fix", wanted=wanted))
-    if is_used and one.login.value == "needs_login":
-        told = text("doctor.cli_login", title=one.definition.title)
-        return Finding(label, "warning", told, one.definition.auth.login)
     said = standing_text(one)
     if said:
         return Finding(label, "note", f"{message}: {said}")
     return Finding(label, "ok", message)
+
+
+def _login(name: str, one: Installed, is_used: bool) -> Iterator[Finding]:
+    """Say when an agent's program is known to be logged in nowhere."""
+    if is_used and one.login.value == "needs_login":
+        told = text("doctor.cli_login", title=one.definition.title)
+        yield Finding(f"provider {name}", "warning", told, one.definition.auth.login)
 
 
 def _approval(agent_id: str, agent: AgentSettings, one: Installed | None) -> Iterator[Finding]:

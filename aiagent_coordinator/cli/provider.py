@@ -142,8 +142,10 @@ class Known:
         return {"health": "ok", "why": None, **told}
 
 
-def look(names: list[str] | None = None, *, asks_login: bool) -> Known:
-    """Find out about some providers, or all."""
+def look(
+    names: list[str] | None = None, *, asks_login: bool, agents: set[str] | None = None
+) -> Known:
+    """Find out about some providers, those of some agents, or all."""
     from aiagent_coordinator.config import load_settings
     from aiagent_coordinator.config.find import find_config
     from aiagent_coordinator.providers.catalog import load_catalog
@@ -155,10 +157,13 @@ def look(names: list[str] | None = None, *, asks_login: bool) -> Known:
         find_config(given.config), overrides=given.overrides, known_providers=tuple(load_catalog())
     )
     catalog = configured_catalog(loaded)
-    wanted = [catalog.get(name) for name in (names or catalog)]
+    if agents is not None:
+        declared = loaded.settings.agents
+        names = sorted({declared[name].provider for name in agents if name in declared})
+    wanted = [catalog.get(name) for name in (catalog if names is None else names)]
     prober = Prober(memory=loaded.state_dir.root / "versions.json", asks_login=asks_login)
     probes = prober.look((one, catalog.chosen(one.name)) for one in wanted)
-    return Known(loaded, catalog, probes, _status())
+    return Known(loaded, catalog, probes, _status() if agents is None else None)
 
 
 def _status() -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Whether this coordinator can start an agent at all. Pure: nothing is tried.
+"""Whether this coordinator can start an agent at all. Nothing is tried.
 
 What does not fit here may fit elsewhere, or here after a change: its tasks stay queued.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from aiagent_coordinator.coordinator.drift import Drifts
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.runs import Assignment
@@ -29,6 +30,7 @@ class Fitness:
 
     catalog: Catalog
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
+    drifts: Drifts = field(default_factory=Drifts)
 
     def judge(self, actions: Iterable[Action]) -> Verdict:
         """Say what of these cannot be started here."""
@@ -45,7 +47,11 @@ class Fitness:
         """Why this line of work cannot be started here, or None."""
         if action.provider not in self.catalog:
             return f"there is no provider {action.provider!r} here"
-        models = self.catalog.get(action.provider).models
+        definition = self.catalog.get(action.provider)
+        drift = self.drifts.why_not(definition)
+        if drift:
+            return drift
+        models = definition.models
         if models and action.model not in models:
             wanted = f"no model {action.model!r}" if action.model else "no default model"
             return f"provider {action.provider} has {wanted} here, only {', '.join(models)}"

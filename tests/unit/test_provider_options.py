@@ -26,7 +26,7 @@ URL = "http://127.0.0.1:9/v1"
 KEY = "a-key-that-nobody-sees"
 
 
-def values(model: str = "", **options: str | tuple[str, ...]) -> LaunchValues:
+def values(model: str = "", /, **options: str | tuple[str, ...]) -> LaunchValues:
     return LaunchValues(
         run_dir=Path("/run"),
         workspace=Path("/work"),
