@@ -291,3 +291,13 @@ class Run:
     answers_on_stdin: bool = False
     #: What it is for; fixed when it is claimed.
     duty: Duty = Duty.WORKER
+    #: What its program does, in at most 200 characters, secrets masked; None: it does not say.
+    activity: str | None = None
+    #: What its model has before it: `used` and `limit` (tokens, the limit may be null), and `at`.
+    context: dict[str, Any] | None = None
+    #: How often its program shortened that.
+    compactions: int | None = None
+    #: Limits of its account that it was told of: `window`, `status`, `used` (0 to 1), `resets_at`.
+    limits: tuple[dict[str, Any], ...] = ()
+    #: `tool_calls`, `tool_errors`, `turns`, `retries`.
+    counts: dict[str, int] | None = None

@@ -168,6 +168,11 @@ def run_of(row: RowMapping) -> Run:
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
+        activity=row["activity"],
+        context=row["context"],
+        compactions=row["compactions"],
+        limits=tuple(row["limits"] or ()),
+        counts=row["counts"],
     )
 
 
