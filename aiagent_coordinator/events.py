@@ -47,6 +47,7 @@ STORE_EVENTS: dict[str, str] = {
     "run.exited": "The CLI and everything it left are gone; data: exit_code, signal, reason.",
     "run.leftovers": "Processes outlived the CLI; data: leftovers (their commands), ended.",
     "run.warning": "A run is over a limit or nears it; data: kind, text.",
+    "run.compacted": "A run's program shortened what its model has before it; data: number, text.",
     "run.ended": "The run's result is in; data: outcome, reason, verification, seconds.",
     "run.stop_requested": "The run is to be stopped; data: reason.",
     "run.superseded": "A report came with an old fence and changed nothing.",
