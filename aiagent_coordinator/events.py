@@ -74,6 +74,9 @@ STORE_EVENTS: dict[str, str] = {
     "skill.unassigned": "An agent gets a skill no more; data: skill_id, directory_name.",
     "handoff.made": "An agent left another something for a task; data: handoff_id, to.",
     "handoff.taken": "An agent took what another left; data: handoff_id, from.",
+    "quota.declared": "What the configuration says of accounts, budgets or prices changed.",
+    "quota.closed": "A limit was reached, or somebody must log in: nothing starts there; data: provider, account, model, window, cause, until, confidence.",
+    "quota.opened": "Something may start there again; data: provider, account, model, window, cause.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

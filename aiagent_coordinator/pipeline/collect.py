@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
+from dataclasses import asdict
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from aiagent_coordinator.clock import iso, parse_iso
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
 from aiagent_coordinator.logs.tail import last_lines, read_tail
@@ -21,8 +25,10 @@ from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
+from aiagent_coordinator.providers.resets import limit_of
 from aiagent_coordinator.providers.transcript import session_id
 from aiagent_coordinator.providers.usage import usage_of
+from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event
@@ -33,6 +39,13 @@ logger = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
 #: Of the output's end, where programs say what they used. What one without a total said before is lost.
 USAGE_BYTES = 64 * 1024 * 1024
+#: Of the ends of both streams, where headers and bodies of refusals stand.
+LIMIT_BYTES = 64 * 1024
+_SPEAKS_OF_LIMITS = re.compile(
+    r"retry[-_ ]?after|retryDelay|rate_?limit_?(?:event|info|error)|ratelimit-|resets_(?:at|in)|"
+    r"RESOURCE_EXHAUSTED|QuotaFailure",
+    re.IGNORECASE,
+)
 #: Outcomes after which another attempt should know what this one did.
 _HANDED_ON = frozenset(
     {RunOutcome.FAILED, RunOutcome.VERIFY_FAILED, RunOutcome.LOST, RunOutcome.STOPPED}
@@ -70,6 +83,8 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
         verification=_verification(record, end.outcome).value,
         diagnosis=_described(record, found, context),
     )
+    if end.reason in CLOSING and found is not None:
+        record = record.at(Stage.COLLECT, limit=_limit(record, found, context))
     if end.outcome in _HANDED_ON:
         record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
     record = record.at(Stage.COLLECT, usage=_usage(record, context))
@@ -95,6 +110,24 @@ def _usage(record: RunRecord, context: Context) -> dict[str, Any] | None:
     dialect = context.catalog.get(record.provider).output.dialect
     found = usage_of(dialect, last_lines(context.state.run(record.run_id) / "out", USAGE_BYTES))
     return None if found is None else found.as_json()
+
+
+def _limit(record: RunRecord, found: Diagnosis, context: Context) -> dict[str, Any]:
+    """What its provider said of the limit that ended it, as the report carries it."""
+    folder = context.state.run(record.run_id)
+    streams = (read_tail(folder / name, LIMIT_BYTES) for name in ("err", "out"))
+    beside = [line for stream in streams for line in _of_limits(stream)]
+    seen_at = parse_iso(record.ended_at) or context.clock.now()
+    zone = seen_at.astimezone().tzinfo or UTC
+    limit = limit_of([found.text, *reversed(beside)], seen_at, zone)
+    told = {**asdict(limit), "resets_at": iso(limit.resets_at)}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _of_limits(stream: bytes) -> list[str]:
+    """The lines of an output that speak of a limit in a field, not in prose."""
+    lines = stream.decode("utf-8", "replace").splitlines()
+    return [line for line in lines if _SPEAKS_OF_LIMITS.search(line)]
 
 
 def _summary(record: RunRecord, context: Context) -> dict[str, Any]:
@@ -223,6 +256,7 @@ async def tell_result(record: RunRecord, context: Context, _control: Control) ->
         "provider_session_id": record.provider_session_id,
         "summary": record.summary,
         "usage": record.usage,
+        "limit": record.limit,
     }
     try:
         await context.reporter.deliver(record.run_id, 2, "report_run_result", report)

@@ -85,6 +85,10 @@ class Context:
     #: What agents show a server of another make, by their ids; never journaled.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     skills: SkillSource = field(default_factory=NoSkills)
+    #: Accounts of providers: provider → account → variables of its program; never journaled.
+    accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
+    )
 
     def limits_of(self, record: RunRecord) -> RunLimits:
         """The limits of one run."""

@@ -34,7 +34,7 @@ from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.handoff import left_for
-from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_file
+from aiagent_coordinator.pipeline.launching import account_env, rendered_for, system_prompt_file
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
@@ -141,6 +141,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     copy_programs(folder)
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
     record = _session(record, context)
+    account_env(record, context)  # refuses an account that is not declared here
     rendered = rendered_for(record, context)
     for name, content in rendered.files.items():
         write_private(folder / "files" / name, content)

@@ -168,6 +168,8 @@ def run_of(row: RowMapping) -> Run:
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
+        account=row["account"],
+        model=row["model"],
     )
 
 
