@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import random
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -71,6 +72,27 @@ class WaitTerms:
     longest_assumed: float = 3600.0
     #: A person is asked about a wait that is longer.
     max_wait: float = 86_400.0
+
+
+_WINDOWS: Final = (
+    ("weekly", r"weekly|per week|7[- ]day|seven_day"),
+    ("monthly", r"monthly|per month|premium requests?"),
+    ("daily", r"daily|per[_ ]?day|perday|requests per day"),
+    ("5h", r"\b5[- ]?h(?:our)?|five_hour|session limit"),
+    ("minute", r"per[_ ]?minute|perminute"),
+)
+#: What is said of one model alone.
+_OF_MODEL = re.compile(
+    r"\b(?:opus|sonnet|haiku|fable)\s+(?:\w+\s+)?limit|on this model|for this model|PerModel|"
+    r"limit reached for (?:gemini|gpt|claude)-|Pro Requests\b|seven_day_(?:opus|sonnet)",
+    re.IGNORECASE,
+)
+
+
+def window_of(text: str) -> tuple[str, bool]:
+    """Which window of time a limit is of, by some words, and whether it holds for a model alone."""
+    named = next((name for name, words in _WINDOWS if re.search(words, text, re.IGNORECASE)), "")
+    return named, _OF_MODEL.search(text) is not None
 
 
 Unit = Literal["tokens", "usd"]

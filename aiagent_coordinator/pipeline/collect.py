@@ -26,8 +26,7 @@ from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
 from aiagent_coordinator.providers.resets import limit_of
-from aiagent_coordinator.providers.transcript import session_id
-from aiagent_coordinator.providers.usage import usage_of
+from aiagent_coordinator.providers.transcript import digest_of, session_id, usage_of
 from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
@@ -119,7 +118,20 @@ def _limit(record: RunRecord, found: Diagnosis, context: Context) -> dict[str, A
     beside = [line for stream in streams for line in _of_limits(stream)]
     seen_at = parse_iso(record.ended_at) or context.clock.now()
     zone = seen_at.astimezone().tzinfo or UTC
-    limit = limit_of([found.text, *reversed(beside)], seen_at, zone)
+    dialect = context.catalog.get(record.provider).output.dialect
+    digest = digest_of(dialect, (read_tail(folder / "out", LIMIT_BYTES),))
+    stated = [
+        f"limit {one.window or ''} resets at {one.resets_at}"
+        for one in digest.limits.values()
+        if one.status == "rejected" and one.resets_at
+    ]
+    stated.append(found.text)
+    stated += [
+        f"{fault.text}\nretry-after: {fault.retry_after_seconds}"
+        for fault in reversed(digest.faults)
+        if fault.retry_after_seconds is not None
+    ]
+    limit = limit_of([*stated, *reversed(beside)], seen_at, zone)
     told = {**asdict(limit), "resets_at": iso(limit.resets_at)}
     return {name: value for name, value in told.items() if value is not None}
 

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from aiagent_coordinator.quota import Confidence, Limit
+from aiagent_coordinator.quota import Confidence, Limit, window_of
 
 #: Longer texts are looked at up to here.
 MAX_CHARS: Final = 8000
@@ -89,19 +89,6 @@ _WHEN = re.compile(
 #: Zones that are written as letters; others of these mean several places.
 _LETTERS: Final = {"UTC": 0, "GMT": 0, "Z": 0}
 
-_WINDOWS: Final = (
-    ("weekly", r"weekly|per week|7[- ]day|seven_day"),
-    ("monthly", r"monthly|per month|premium requests?"),
-    ("daily", r"daily|per[_ ]?day|perday|requests per day"),
-    ("5h", r"\b5[- ]?h(?:our)?|five_hour|session limit"),
-    ("minute", r"per[_ ]?minute|perminute"),
-)
-#: What is said of one model alone.
-_OF_MODEL = re.compile(
-    r"\b(?:opus|sonnet|haiku|fable)\s+(?:\w+\s+)?limit|on this model|for this model|PerModel|"
-    r"limit reached for (?:gemini|gpt|claude)-|Pro Requests\b|seven_day_(?:opus|sonnet)",
-    re.IGNORECASE,
-)
 _PACIFIC = "America/Los_Angeles"
 
 
@@ -115,8 +102,7 @@ def limit_of(texts: Iterable[str], seen_at: datetime, zone: tzinfo = UTC) -> Lim
     """
     said = [text[:MAX_CHARS] for text in texts]
     whole = "\n".join(said)
-    window = next((name for name, words in _WINDOWS if re.search(words, whole, re.IGNORECASE)), "")
-    of_model = _OF_MODEL.search(whole) is not None
+    window, of_model = window_of(whole)
     for text in said:
         found = _time_of(text, seen_at, zone)
         if found is not None:

@@ -6,27 +6,6 @@ from collections.abc import Callable, Mapping
 
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers.catalog import InlineProvider, load_catalog
-from aiagent_coordinator.providers.shape import Definition
-
-#: Dialects in which tokens, and money, are told.
-_TOKENS = frozenset(
-    {
-        *("claude-stream", "codex-json", "gemini-stream", "opencode-json", "qwen-stream"),
-        *("cline-json", "events"),
-    }
-)
-_MONEY = frozenset({"claude-stream", "opencode-json", "cline-json", "events"})
-
-
-def tells(definition: Definition) -> tuple[bool, bool]:
-    """Whether a program tells the tokens, and the money, that its runs use."""
-    can = getattr(definition, "capabilities", None)
-    usage, cost = getattr(can, "usage", None), getattr(can, "cost", None)
-    dialect = definition.output.dialect
-    return (
-        usage if isinstance(usage, bool) else dialect in _TOKENS,
-        cost if isinstance(cost, bool) else dialect in _MONEY,
-    )
 
 
 def teller(extra: Mapping[str, InlineProvider]) -> Callable[[str], tuple[bool, bool]]:
@@ -39,8 +18,9 @@ def teller(extra: Mapping[str, InlineProvider]) -> Callable[[str], tuple[bool, b
 
     def told(name: str) -> tuple[bool, bool]:
         try:
-            return tells(catalog.get(name))
+            can = catalog.get(name).can
         except ProviderError:
             return False, False
+        return can.usage, can.cost
 
     return told

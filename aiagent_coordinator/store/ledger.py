@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from sqlalchemy import RowMapping, and_, bindparam, delete, insert, or_, select, update
 
 from aiagent_coordinator.clock import iso, parse_iso
-from aiagent_coordinator.quota import Confidence, Lane, Limit, WaitTerms, jitter, resets
+from aiagent_coordinator.quota import Confidence, Lane, Limit, WaitTerms, jitter, resets, window_of
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.quota_tables import limit_window
@@ -188,9 +188,15 @@ def take_told(unit: Unit, run: Run, told: Iterable[Mapping[str, Any]], terms: Wa
         status = str(one.get("status") or "")
         if status not in {"allowed", "warning", "rejected"}:
             continue
-        window = str(one.get("window") or "")[:64]
+        said = str(one.get("window") or "")[:64]
+        window, of_model = window_of(said)
         resets_at = parse_iso(str(one["resets_at"])) if one.get("resets_at") else None
-        key = {"provider": run.provider, "account": run.account, "model": "", "period": window}
+        key = {
+            "provider": run.provider,
+            "account": run.account,
+            "model": (run.model or "") if of_model else "",
+            "period": window or said,
+        }
         known = _find(unit, key)
         closes = status == "rejected" and resets_at is not None and resets_at > unit.now
         if known is not None and known.is_closed(unit.now) and not closes:
