@@ -88,6 +88,10 @@ class Context:
     #: What agents show a server of another make, by their ids; never journaled.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     skills: SkillSource = field(default_factory=NoSkills)
+    #: Accounts of providers: provider → account → variables of its program; never journaled.
+    accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
+    )
 
     def definition_of(self, record: RunRecord) -> Definition:
         """The definition of a run's CLI, in the run's mode."""

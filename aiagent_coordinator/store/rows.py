@@ -176,6 +176,8 @@ def run_of(row: RowMapping) -> Run:
         compactions=row["compactions"],
         limits=tuple(row["limits"] or ()),
         counts=row["counts"],
+        account=row["account"],
+        model=row["model"],
     )
 
 

@@ -163,6 +163,8 @@ task = Table(
     # NULL: no audit made it.
     Column("audit_firing_id", ID),
     Column("is_locked", Boolean, nullable=False, server_default=false()),
+    # What all its runs may use: `tokens`, `usd`; NULL: what the settings say.
+    Column("budget", DOCUMENT),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
@@ -256,6 +258,11 @@ run = Table(
     Column("counts", DOCUMENT),
     # What its program takes in while it works; NULL: nothing.
     Column("listens", Text),
+    # With `provider`: what it works on. No model: the program's own default.
+    Column("account", Text, nullable=False, server_default="default"),
+    Column("model", Text),
+    # What is set aside of the budgets while it runs: `tokens`, `usd`.
+    Column("reserved", DOCUMENT),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),
