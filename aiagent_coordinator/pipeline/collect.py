@@ -21,8 +21,7 @@ from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
-from aiagent_coordinator.providers.transcript import session_id
-from aiagent_coordinator.providers.usage import usage_of
+from aiagent_coordinator.providers.transcript import session_id, usage_of
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event

@@ -19,6 +19,8 @@ from pydantic import JsonValue, TypeAdapter
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import shape, substitution
 from aiagent_coordinator.providers.events import DIALECTS
+from aiagent_coordinator.providers.option_faults import capability_faults, option_faults
+from aiagent_coordinator.providers.options import PLACEHOLDERS as OPTION_PLACEHOLDERS
 from aiagent_coordinator.providers.shape import (
     AnswersVia,
     Definition,
@@ -52,6 +54,9 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "output": shape.Output,
     "outcome": shape.Outcome,
     "limits": shape.Limits,
+    "capabilities": shape.Capabilities,
+    "auth": shape.Auth,
+    "options": shape.Option,
     "sandbox": shape.SandboxNeeds,
     "skills": shape.SkillPlace,
     "errors": shape.ErrorRule,
@@ -133,6 +138,10 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
     yield from _place_faults(definition)
+    yield from option_faults(definition)
+    yield from capability_faults(definition)
+    if definition.auth.logged_in_pattern:
+        yield from _pattern_faults(("auth", "logged_in_pattern"), definition.auth.logged_in_pattern)
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -215,7 +224,7 @@ def _prompt_faults(launch: shape.Launch, named: set[str]) -> Iterator[_Fault]:
 
 
 def _word_faults(path: KeyPath, word: str) -> Iterator[_Fault]:
-    yield from _name_faults(path, word, substitution.PLACEHOLDERS)
+    yield from _name_faults(path, word, substitution.PLACEHOLDERS | OPTION_PLACEHOLDERS)
     lists = substitution.LIST_PLACEHOLDERS.intersection(substitution.names_in(word))
     if lists and substitution.sole_name(word) is None:
         yield path, f"{{{min(lists)}}} is a list and stands alone in its word"

@@ -43,19 +43,32 @@ class Diagnosis:
     remedy: str = ""
 
 
+@dataclass(frozen=True)
+class Output:
+    """What a CLI printed on its standard output.
+
+    Attributes:
+        tail: The end of it; told when nothing else was said.
+        stated: The errors it states there and did not get over, the oldest first.
+    """
+
+    tail: bytes
+    stated: tuple[str, ...] = ()
+
+
 def diagnose(
     definition: Definition,
     exit_code: int | None,
     signal: int | None,
     tail_err: bytes,
-    tail_out: bytes = b"",
+    out: bytes | Output = b"",
     *,
     masker: Masker | None = None,
 ) -> Diagnosis:
     """Say why a CLI ended as it did.
 
-    The definition's patterns on the errors that the CLI states in its dialect and on standard error
-    come first, then its exit codes, then the plain facts. Prose on standard output is never matched:
+    The definition's patterns on the errors that the CLI states in its dialect come first, then those on
+    standard error, then its exit codes, then the plain facts. Prose on standard output is never matched:
     an agent may write about errors.
 
     Args:
@@ -63,18 +76,20 @@ def diagnose(
         exit_code: None when a signal ended it, or nobody knows.
         signal: The signal that ended it.
         tail_err: The end of its standard error.
-        tail_out: The end of its standard output; told when nothing else was said.
+        out: Its standard output, or the end of it alone.
         masker: Hides what must not be told.
     """
     masker = masker or Masker()
     err = _lines(tail_err, masker)
-    stated = error_texts(definition.output.dialect, tail_out[-TAIL_BYTES:])
-    said = [*err, *_lines("\n".join(stated).encode("utf-8", "replace"), masker)]
-    excerpt = _excerpt(said) or _excerpt(_lines(tail_out, masker))
-    for rule in definition.errors:
-        line = _last_match(rule, said)
-        if line:
-            return Diagnosis(rule.reason, _clip(line), rule.remedy)
+    if isinstance(out, bytes):
+        out = Output(out, tuple(error_texts(definition.output.dialect, out[-TAIL_BYTES:])))
+    told = _lines("\n".join(out.stated).encode("utf-8", "replace"), masker)
+    excerpt = _excerpt([*err, *told]) or _excerpt(_lines(out.tail, masker))
+    for lines in (told, err):
+        for rule in definition.errors:
+            line = _last_match(rule, lines)
+            if line:
+                return Diagnosis(rule.reason, _clip(line), rule.remedy)
     if signal is not None:
         return Diagnosis("signal", _clip(f"ended by {_signal_name(signal)}\n{excerpt}"))
     named = definition.exit_codes.get(str(exit_code))

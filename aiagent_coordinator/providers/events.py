@@ -58,11 +58,20 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of the call with that id."""
+    """What came of the call with that id, and how long it took where the program says so."""
 
     id: str
     text: str
     is_error: bool = False
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """A piece of the arguments of a call that its model is still writing."""
+
+    id: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,7 @@ Event = (
     | Text
     | ToolCall
     | ToolResult
+    | ToolDelta
     | Retry
     | Limit
     | Used
@@ -189,6 +199,7 @@ _WORDS: dict[type[Event], str] = {
     Text: "text",
     ToolCall: "tool_call",
     ToolResult: "tool_result",
+    ToolDelta: "tool_delta",
     Retry: "retry",
     Limit: "limit",
     Used: "usage",

@@ -113,7 +113,7 @@ def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
 ACP: dict[str, dict[str, Any]] = {
     "opencode": {"cli_command": "opencode", "cli_args": ["acp"]},
     "gemini": {"cli_command": "gemini", "cli_args": ["--acp", "--skip-trust"]},
-    "qwen": {"cli_command": "qwen", "cli_args": ["--auth-type", "openai", "--bare", "--acp"]},
+    "qwen": {"cli_command": "qwen", "cli_args": ["--auth-type", "openai", "--acp"]},
 }
 
 
@@ -128,6 +128,11 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
         model(short_dir, *words) as served,
         working(short_dir, name, clis, served, **entry) as home,
     ):
+        if name == "qwen":
+            # as its users do: else it shows its model no tool of a server until it searches for one
+            settings = Path(home.env["HOME"]) / ".qwen" / "settings.json"
+            settings.parent.mkdir()
+            settings.write_text('{"tools": {"toolSearch": {"enabled": false}}}')
         if name != "opencode":
             home.write(
                 agents={"worker": {"provider": name}}

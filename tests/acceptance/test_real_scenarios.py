@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from support.repo import git
 __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
+STDIO_BOARD = Path(__file__).parents[1] / "fakes" / "stdio_board.py"
 each_cli = pytest.mark.parametrize("name", WANTED)
 
 WRITE = {"write": "model.txt", "text": "written by a model\n"}
@@ -30,6 +34,9 @@ END = [
     {"tool": "report_completed", "arguments": {"result": "success", "summary": "as told"}},
     {"tool": "get_next_action"},
 ]
+HOLD = {"shell": "until [ -e .aiagent/go ]; do sleep 0.2; done"}
+#: Claude refuses a command that only sleeps.
+FOREVER = {"shell": "until [ -e .aiagent/never ]; do sleep 0.2; done"}
 #: So that what it starts by its shell is not refused; claude refuses `bypass` to root without it.
 UNASKED = {"approval": "bypass"}
 #: Its first words come sooner than this, from every one of them, on two busy cores.
@@ -73,9 +80,9 @@ def with_words(home: House, words: str) -> list[int]:
 
 
 def nothing_is_left(home: House) -> bool:
-    """Whether only our own program lives, with nothing that it started."""
-    ours = {process.pid for process in home.processes}
-    return not set(living(home)) - ours
+    """Whether only our own program lives, with nothing that it started; and the model."""
+    known = {process.pid for process in home.processes}
+    return not set(living(home)) - known - set(with_words(home, "model_server.py"))
 
 
 def see(name: str, scenario: str, run: dict[str, Any]) -> None:
@@ -155,6 +162,7 @@ def test_what_its_shell_leaves_behind_is_ended(name: str, short_dir: Path, clis:
         task_id = add(home)
         run = ended(home, task_id)
         assert run["outcome"] == "succeeded", output_of(home, run)
+        run = home.over(run["id"])
         assert [one for one in run["leftovers"] if "sleep 98765" in one], output_of(home, run)
         assert run["leftovers_ended"]
         until("nothing of it is left", lambda: nothing_is_left(home))
@@ -165,13 +173,13 @@ def test_what_its_shell_leaves_behind_is_ended(name: str, short_dir: Path, clis:
 def test_cancelled_in_the_middle_of_a_command_nothing_of_it_lives(
     name: str, short_dir: Path, clis: Path
 ):
-    plan = planned(short_dir, *BEGIN, {"shell": "sleep 98764; true"}, *END)
+    plan = planned(short_dir, *BEGIN, FOREVER, *END)
     with (
         model(short_dir, *plan) as served,
         working(short_dir, name, clis, served, **UNASKED) as home,
     ):
         task_id = add(home)
-        until("its command runs", lambda: with_words(home, "sleep 98764"), RUN_SECONDS)
+        until("its command runs", lambda: with_words(home, "aiagent/never"), RUN_SECONDS)
         home.run("task", "cancel", task_id)
         run = ended(home, task_id)
         assert (run["outcome"], run["reason"]) == ("cancelled", "cancelled"), output_of(home, run)
@@ -182,8 +190,7 @@ def test_cancelled_in_the_middle_of_a_command_nothing_of_it_lives(
 @each_cli
 def test_a_killed_coordinator_takes_it_up_again(name: str, short_dir: Path, clis: Path):
     """It is in the middle of a command, and goes on as if nothing had been."""
-    hold = {"shell": "until [ -e .aiagent/go ]; do sleep 0.2; done"}
-    plan = planned(short_dir, *BEGIN, {"tool": "get_next_action"}, hold, WRITE, *END)
+    plan = planned(short_dir, *BEGIN, {"tool": "get_next_action"}, HOLD, WRITE, *END)
     with (
         model(short_dir, *plan) as served,
         working(short_dir, name, clis, served, **UNASKED) as home,
@@ -212,14 +219,13 @@ def test_a_cli_that_is_killed_is_resumed_by_the_next_attempt(
     name: str, short_dir: Path, clis: Path
 ):
     """Its session is on the disk; where it is not, the next one begins anew with the hand-off."""
-    hold = {"shell": "sleep 98763; true"}
-    plan = planned(short_dir, *BEGIN, hold, *BEGIN, {"tool": "get_next_action"}, WRITE, *END)
+    plan = planned(short_dir, *BEGIN, HOLD, *BEGIN, {"tool": "get_next_action"}, WRITE, *END)
     with (
         model(short_dir, *plan) as served,
         working(short_dir, name, clis, served, **UNASKED) as home,
     ):
         task_id = add(home, max_attempts="4")
-        until("its command runs", lambda: with_words(home, "sleep 98763"), RUN_SECONDS)
+        until("its command runs", lambda: with_words(home, "aiagent/go"), RUN_SECONDS)
         (first,) = home.runs(task_id)
         started = json.loads((home.state / "run" / first["id"] / "started").read_text("utf-8"))
         os.kill(started["pid"], signal.SIGKILL)
@@ -228,9 +234,8 @@ def test_a_cli_that_is_killed_is_resumed_by_the_next_attempt(
 
         # where the conversation forgot the call that was under way, its model makes it once more
         def go_on() -> bool:
-            for pid in with_words(home, "sleep 98763"):
-                if Path(f"/proc/{pid}/comm").read_text() == "sleep\n":
-                    os.kill(pid, signal.SIGTERM)
+            if with_words(home, "aiagent/go"):
+                home.go(task_id)
             return home.task(task_id)["status"] in {"succeeded", "failed"}
 
         until("its task is over", go_on, RUN_SECONDS)
@@ -243,7 +248,8 @@ def test_a_cli_that_is_killed_is_resumed_by_the_next_attempt(
 def kept_of(home: Path) -> set[str]:
     """What lies in a home, as far as a name says what it is for: two folders deep."""
     found = (path.relative_to(home) for path in home.rglob("*") if not path.is_dir())
-    return {"/".join(path.parts[:2]) for path in found}
+    # what is named after a folder or a session has another name each time
+    return {re.sub(r"[0-9a-f-]{8,}", "*", "/".join(path.parts[:2])) for path in found}
 
 
 @each_cli
@@ -267,38 +273,43 @@ def test_nothing_lies_in_the_home_that_the_bare_cli_does_not_leave_there(
 
 
 def by_hand(name: str, root: Path, home: House, clis: Path) -> None:
-    """Run the bare CLI once, in a home of its own, as its user would."""
-    import subprocess
-
+    """Run the bare CLI once, in a home of its own and with a server of tools, as its user would."""
+    board = [sys.executable, str(STDIO_BOARD), str(root / "calls")]
+    server = {"command": board[0], "args": board[1:]}
+    entry = f"command={json.dumps(board[0])},args={json.dumps(board[1:])}"
+    servers = ["--mcp-config", json.dumps({"mcpServers": {"mine": server}})]
     words = {
-        "claude": ["-p", "--model", MODEL, "--output-format", "stream-json", "--verbose"],
-        "codex": ["exec", "--skip-git-repo-check", "--json", "-m", MODEL],
+        "claude": ["-p", "--model", MODEL, "--output-format", "stream-json", "--verbose", *servers],
+        "codex": ["exec", "--json", "-m", MODEL, "-c", f"mcp_servers.mine={{{entry}}}"],
         "gemini": ["-m", MODEL, "--skip-trust", "-o", "stream-json"],
         "opencode": ["run", "-m", f"scripted/{MODEL}", "--format", "json"],
-        "qwen": ["-m", MODEL, "-o", "stream-json"],
+        "qwen": ["-m", MODEL, "-o", "stream-json", *servers],
     }[name]
     settings: dict[str, Any] = home.settings.get("ai_providers", {}).get(name, {})
-    place = root / "home"
-    env = {**home.env, "HOME": str(place)}
-    for key, value in env.items():
-        if value.startswith(str(home.root / "home")):
-            env[key] = value.replace(str(home.root / "home"), str(place), 1)
-    (place / "state").mkdir(parents=True)
-    theirs = home.root / "home" / "config" / "opencode"
-    if theirs.exists():
-        (place / "config").mkdir()
-        (place / "config" / "opencode").mkdir()
-        (place / "config" / "opencode" / "opencode.json").write_bytes(
-            (theirs / "opencode.json").read_bytes()
-        )
+    theirs, mine = str(home.root / "home"), root / "home"
+    env = {key: value.replace(theirs, str(mine), 1) for key, value in home.env.items()}
+    (mine / "state").mkdir(parents=True)
+    if name == "gemini":
+        (mine / ".gemini").mkdir()
+        chosen = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+        (mine / ".gemini" / "settings.json").write_text(json.dumps(chosen))
+    if name == "opencode":
+        file = Path(theirs) / "config" / "opencode" / "opencode.json"
+        told = {
+            **json.loads(file.read_text("utf-8")),
+            "mcp": {"mine": {"type": "local", "command": board}},
+        }
+        (mine / "config" / "opencode").mkdir(parents=True)
+        (mine / "config" / "opencode" / "opencode.json").write_text(json.dumps(told))
     repo = root / "repo"
     git(root, "clone", "-q", str(home.repo), str(repo))
-    subprocess.run(
-        [str(clis / name), *settings.get("cli_args", ()), *words],
+    done = subprocess.run(
+        [str(clis / name), *words[:1], *settings.get("cli_args", ()), *words[1:]],
         input=b"Say that you are done.",
         cwd=repo,
-        env={"PATH": env.pop("PATH"), "LANG": "C.UTF-8", **env},
+        env={"LANG": "C.UTF-8", **env},
         capture_output=True,
         timeout=RUN_SECONDS,
         check=False,
     )
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])

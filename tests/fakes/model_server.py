@@ -82,18 +82,31 @@ def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
         return _read(file[1] if file else "/nowhere", tools)
     tool = next((tool for tool in tools if tool.name.endswith(step["tool"])), None)
     if tool is None:
-        return Turn(f"There is no tool {step['tool']}.")
+        return _program(step, tools)
     return Turn(tool=tool, arguments=json.dumps(step.get("arguments", {})))
+
+
+def _program(step: Json, tools: list[Tool]) -> Turn:
+    """Call a tool by a program that the CLI runs: vibe shows its model no tools of servers."""
+    runner = next((tool for tool in tools if tool.name == "run_typescript"), None)
+    if runner is None:
+        return Turn(f"There is no tool {step['tool']}.")
+    called = f"tools.mcp_coord.{step['tool']}({json.dumps(step.get('arguments', {}))})"
+    code = f"async function main() {{ return await {called}; }}"
+    return Turn(tool=runner, arguments=json.dumps({"code": code}))
 
 
 def _write(path: str, text: str, tools: list[Tool]) -> Turn:
     patch = "".join(f"+{line}\n" for line in text.splitlines())
     patch = f"*** Begin Patch\n*** Add File: {path}\n{patch}*** End Patch\n"
     shell = f"cat > '{path}' <<'EOF'\n{text}EOF\n"
+    has_programs = any(tool.name == "run_typescript" for tool in tools)
     ways: dict[str, object] = {
         "Write": {"file_path": path, "content": text},
         "write": {"filePath": path, "content": text},
-        "write_file": {"file_path": path, "content": text},
+        "write_file": {"path" if has_programs else "file_path": path, "content": text},
+        "create": {"path": path, "file_text": text},
+        "editor": {"path": path, "new_text": text},
         "apply_patch": {"input": patch},
         "exec_command": {"cmd": shell},
         "shell": {"command": ["sh", "-c", shell]},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiagent_coordinator.providers.usage import usage_of
+from aiagent_coordinator.providers.transcript import usage_of
 
 
 def lines(*events: dict[str, Any]) -> list[bytes]:
@@ -100,7 +100,7 @@ def test_who_says_nothing_used_nothing_that_is_known(dialect: str):
 )
 def test_nonsense_counts_as_nothing(line: bytes):
     good = lines(CLAUDE_END)
-    found = usage_of("claude-stream", [line, *good])
+    found = usage_of("claude-stream", [line + b"\n", *good])
     assert found is not None
     assert found.fresh == 30
     left = usage_of("claude-stream", [line])
