@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.clis import MODEL, RUN_SECONDS, WANTED, litter, model, output_of, programs, working
+from support.clis import RUN_SECONDS, WANTED, litter, model, output_of, programs, working
 from support.house import House, until
 from support.repo import git
 
@@ -113,30 +113,22 @@ def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
 ACP: dict[str, dict[str, Any]] = {
     "opencode": {"cli_command": "opencode", "cli_args": ["acp"]},
     "gemini": {"cli_command": "gemini", "cli_args": ["--acp", "--skip-trust"]},
-    "qwen": {"cli_command": "qwen", "cli_args": ["--auth-type", "openai", "--acp"]},
 }
 
 
 @pytest.mark.parametrize("name", [name for name in ACP if name in WANTED])
 def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
-    name: str, short_dir: Path, clis: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, short_dir: Path, clis: Path
 ):
-    monkeypatch.setenv("OPENAI_MODEL", MODEL)
-    entry = {"ai_providers": {name: {"like": "acp", **ACP[name]}}}
+    entry: dict[str, Any] = {"ai_providers": {name: {"like": "acp", **ACP[name]}}}
     words = planned(short_dir, *BEGIN, WRITE, *END)
     with (
         model(short_dir, *words) as served,
         working(short_dir, name, clis, served, **entry) as home,
     ):
-        if name == "qwen":
-            # as its users do: else it shows its model no tool of a server until it searches for one
-            settings = Path(home.env["HOME"]) / ".qwen" / "settings.json"
-            settings.parent.mkdir()
-            settings.write_text('{"tools": {"toolSearch": {"enabled": false}}}')
-        if name != "opencode":
-            home.write(
-                agents={"worker": {"provider": name}}
-            )  # they let models be chosen that they know
+        if name == "gemini":
+            # it lets models be chosen that it knows
+            home.write(agents={"worker": {"provider": name}})
             until("it is taken up", lambda: home.logged("config.changed"))
         task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
         done = home.finished(task, RUN_SECONDS)
@@ -144,4 +136,4 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
         assert done["status"] == "succeeded", output_of(home, run)
         assert (run["outcome"], run["exit_code"]) == ("succeeded", 0)
         assert git(home.repo, "show", f"{run['commit']}:model.txt") == "written by a model"
-        print(output_of(home, run)[:6000])
+        assert run["usage"]["out"] > 0, output_of(home, run)

@@ -165,7 +165,7 @@ class AcpAgent:
         outcome = self.answers.get()["result"]["outcome"]
         kinds = {one["optionId"]: one["kind"] for one in offered}
         Path(step["into"]).write_text(
-            kinds.get(outcome.get("optionId"), outcome["outcome"]), "utf-8"
+            str(kinds.get(outcome.get("optionId"), outcome["outcome"])), "utf-8"
         )
         over = {
             "sessionUpdate": "tool_call_update",
