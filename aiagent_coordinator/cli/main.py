@@ -71,6 +71,7 @@ for name, module in (
     ("logs", "logs"),
     ("usage", "usage"),
     ("provider", "provider"),
+    ("quota", "quota"),
     ("explain", "explain"),
     ("config", "config"),
     ("init", "init"),

@@ -25,6 +25,11 @@ from aiagent_coordinator.config.fields import (
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
+from aiagent_coordinator.config.quota import (
+    BudgetSettings,
+    PriceSettings,
+    QuotaSettings,
+)
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import (
     Agent,
@@ -278,6 +283,13 @@ class AgentSettings(SandboxSettings, CliOptions):
         "when this file changes. `${VAR}` and `~` are expanded. See also `skill assign`.",
         reload="live",
     )
+    fallback: tuple[str, ...] = setting(
+        (),
+        "What it works with while its own provider, account or model is at a limit or not to be had: "
+        "`provider/model` or `provider`, the first that is open. None: it waits.",
+        reload="live",
+    )
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )
@@ -347,6 +359,7 @@ class ProjectSettings(SandboxSettings):
         False, "Set on each of several projects that use one path on purpose.", reload="live"
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
 
     def project(self) -> Project:
         """The project as the board knows it."""
@@ -398,6 +411,14 @@ class Settings(SandboxSettings):
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
+    quota: QuotaSettings = setting(QuotaSettings(), "See below.", reload="live")
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
+    prices: dict[str, PriceSettings] = setting(
+        {},
+        "What models cost, by name or `provider/model` with `*`, for programs that tell no money. What "
+        "comes of it is marked as an estimate; none are shipped.",
+        reload="live",
+    )
     subtasks: SubtaskSettings = setting(SubtaskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     lease: LeaseSettings = setting(LeaseSettings(), "See below.")

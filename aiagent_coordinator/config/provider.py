@@ -21,6 +21,7 @@ from aiagent_coordinator.config.fields import (
     around,
     setting,
 )
+from aiagent_coordinator.config.quota import AccountSettings
 
 
 def _url(value: object, info: ValidationInfo) -> str:
@@ -140,6 +141,18 @@ class ProviderSettings(CliOptions):
         None,
         "The key for it, in place of a login or of variables; it reaches the program as a variable, "
         "never as an argument, and no check. `${VAR}` is expanded.",
+    )
+
+    accounts: dict[str, AccountSettings] = setting(
+        {}, "Its accounts, by name; none: the one that its program is logged in with."
+    )
+    accounts_order: tuple[str, ...] = setting(
+        (), "Which account is used first; as they stand in the file without."
+    )
+    switch_accounts: Literal["never", "on_limit"] = setting(
+        "never",
+        "Whether work moves to the next account while one is at its limit. Some vendors forbid it: "
+        "read their terms first.",
     )
 
     def options(self) -> dict[str, str | tuple[str, ...]]:
