@@ -75,6 +75,9 @@ STORE_EVENTS: dict[str, str] = {
     "skill.unassigned": "An agent gets a skill no more; data: skill_id, directory_name.",
     "handoff.made": "An agent left another something for a task; data: handoff_id, to.",
     "handoff.taken": "An agent took what another left; data: handoff_id, from.",
+    "tell.sent": "A person told a task's agent something; data: tell_id, interrupts.",
+    "tell.passed": "It is on its way to a run; data: tell_id, way.",
+    "tell.delivered": "An agent had it; data: tell_id, way.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

@@ -301,3 +301,5 @@ class Run:
     limits: tuple[dict[str, Any], ...] = ()
     #: `tool_calls`, `tool_errors`, `turns`, `retries`.
     counts: dict[str, int] | None = None
+    #: What its program takes in while it works: `turn`, `interrupt`; None: nothing. See `tells`.
+    listens: str | None = None

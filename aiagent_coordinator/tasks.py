@@ -302,6 +302,8 @@ class Question:
     answered_at: datetime | None = None
     closed_at: datetime | None = None
     closed_reason: str | None = None
+    #: `question`; `permission`: whether its program may do something.
+    kind: str = "question"
 
     @property
     def is_open(self) -> bool:
@@ -344,6 +346,10 @@ class Agent:
     workflow: str | None = None
     #: A person is never started: agents belong to it, on the machine that it works at.
     kind: AgentKind = AgentKind.PROGRAM
+    #: `one-shot` or `live`; None: as its provider says.
+    mode: str | None = None
+    #: What it may do and who is asked; None: its approval alone says. See `permissions`.
+    permissions: dict[str, Any] | None = None
 
     @property
     def is_person(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ settings.load_profile("tests")
 
 #: Begins the reason where no package helps: such a test is counted, and fails no run.
 NO_INSTALL = "cannot be installed:"
+LOOPBACK_ONLY = Path(__file__).parent / "fakes" / "loopback_only.py"
 
 
 @cache
@@ -73,6 +75,17 @@ def _npm() -> str | None:
     return f"{NO_INSTALL} {npm.UNAVAILABLE.read_text().strip()}" if is_final else reason
 
 
+def _clis() -> str | None:
+    reason = npm.missing_clis()
+    is_final = reason is not None and npm.UNAVAILABLE.is_file()
+    return f"{NO_INSTALL} {npm.UNAVAILABLE.read_text().strip()}" if is_final else reason
+
+
+def _namespace() -> str | None:
+    done = subprocess.run([sys.executable, LOOPBACK_ONLY, "true"], capture_output=True, check=False)
+    return None if done.returncode == 0 else "needs a network namespace of its own"
+
+
 def _without_ordinary_user() -> str | None:
     """Root escapes some limits; then another user must be able to run the product."""
     with tempfile.TemporaryDirectory(prefix="aac-") as name:
@@ -91,6 +104,8 @@ NEEDS = {
     "landlock": _landlock,
     "system-python": _system_python,
     "npm": _npm,
+    "clis": _clis,
+    "network namespace": _namespace,
 }
 
 

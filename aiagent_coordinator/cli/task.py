@@ -13,7 +13,7 @@ from aiagent_coordinator.cli.connect import call, call_pages, locate
 from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, TaskStatus
 
 #: What the board takes; more is refused here, before it is read to its end.
 DESCRIPTION_BYTES = 256 * 1024
@@ -134,6 +134,10 @@ def show(task_id: str, as_json: bool) -> None:
     left: list[dict[str, Any]] = answer.get("handoffs") or []
     for one in left:
         output.result(text("task.handoff", **one))
+    zone = locate(options.current()).zone
+    told: list[dict[str, Any]] = answer.get("tells") or []
+    for one in told:
+        output.result(text("task.tell", **one, state=heard(one, found["status"], zone)))
     runs: list[dict[str, Any]] = answer.get("runs") or []
     for run in runs:
         ended = run.get("outcome") or run["phase"]
@@ -234,6 +238,13 @@ def depend(task_id: str, on: tuple[str, ...], not_on: str | None, as_json: bool)
         output.json_result(changed)
     else:
         output.result(text("task.depends", id=changed["id"], status=standing(changed)))
+
+
+def heard(one: dict[str, Any], status: str, zone: str) -> str:
+    """Whether the agent of a task has heard a message, for people."""
+    if one["delivered_at"] is None:
+        return text("task.tell.missed" if TaskStatus(status) in TERMINAL else "task.tell.waits")
+    return text(f"task.tell.{one['way']}", at=output.local(one["delivered_at"], zone))
 
 
 def standing(item: dict[str, Any]) -> str:

@@ -29,6 +29,9 @@ PHASES = {
     Stage.WATCH: "running",
 }
 
+#: What a run learns from the answer to a renewal.
+_LEARNT = ("report", "question", "hello_at", "authenticated_at", "tells", "tell_at")
+
 
 class Renewal:
     """Renews all leases in one call, every so many seconds and whenever the server has news."""
@@ -150,6 +153,7 @@ def _describe(live: LiveRun, news: Mapping[str, Any]) -> dict[str, Any]:
         "fence": record.fence,
         "phase": PHASES.get(record.stage, "finishing"),
         "warnings": {**record.warnings, **live.control.warnings},
+        "heard": list(live.control.heard),
     }
     return {**line, "live": news} if news else line
 
@@ -157,5 +161,4 @@ def _describe(live: LiveRun, news: Mapping[str, Any]) -> dict[str, Any]:
 def _tell(live: LiveRun, item: Mapping[str, Any]) -> None:
     if item.get("stop"):
         live.control.stop(str(item["stop"].get("reason") or "stopped"))
-    names = ("report", "question", "hello_at", "authenticated_at", "tell_at")
-    live.control.learn({key: item.get(key) for key in names})
+    live.control.learn({key: item.get(key) for key in _LEARNT})

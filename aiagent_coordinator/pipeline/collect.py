@@ -42,7 +42,7 @@ async def collect(record: RunRecord, context: Context, _control: Control) -> Run
 
 
 def _collect(record: RunRecord, context: Context) -> RunRecord:
-    definition = context.catalog.get(record.provider)
+    definition = context.definition_of(record)
     found: Diagnosis | None = None
     if record.shim is not None and record.stated is None:
         # an earlier version of ours watched it
@@ -85,7 +85,7 @@ def _session_id(record: RunRecord, context: Context) -> str | None:
     """What the CLI calls its session: as it says itself, else as we told it to."""
     if record.shim is None:
         return None
-    definition = context.catalog.get(record.provider)
+    definition = context.definition_of(record)
     ours = record.new_session_id if definition.launch.own_session_id else None
     said: str | None = (record.stated or {}).get("session_id")
     return said or record.resumed_session_id or ours

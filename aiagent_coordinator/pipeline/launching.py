@@ -5,6 +5,7 @@ Computed again whenever it is needed: the environment may hold secrets and is ne
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
@@ -41,6 +42,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         project_id=record.project_id,
         agent_id=record.agent_id,
         tools=GUEST_TOOLS if record.is_guest else AGENT_TOOLS,
+        is_live=record.is_live,
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
@@ -58,17 +60,21 @@ def system_prompt_file(record: RunRecord, context: Context) -> Path | None:
     return context.state.run(record.run_id) / "files" / named
 
 
-def rendered_for(record: RunRecord, context: Context) -> Rendered:
+def rendered_for(record: RunRecord, context: Context, prompt: str) -> Rendered:
     """The command line and files of this run's CLI.
+
+    Args:
+        record: The run.
+        context: What the coordinator has.
+        prompt: What the CLI is told; it stands in the command line of one that takes it nowhere else.
 
     Raises:
         ProviderError: no such definition, or a value that cannot be part of a command line.
         SpawnError: the program is not installed.
     """
     definition = context.catalog.get(record.provider)
-    return render(
-        definition, launch_values(record, context), context.environ, masker=context.masker
-    )
+    values = replace(launch_values(record, context), prompt=prompt)
+    return render(definition, values, context.environ, masker=context.masker)
 
 
 def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
@@ -80,7 +86,8 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
         argv=command_of(record, context),
         cwd=record.workspace,
         env=child_env(context.environ, definition, launch_values(record, context)),
-        stdin=record.stdin,
+        # a shim only knows that something may still come
+        stdin="answers" if record.stdin == "words" else record.stdin,
         gate_seconds=limits.gate_seconds,
         grace_seconds=limits.stop_grace_seconds,
         kill_leftovers=limits.kill_leftovers,

@@ -38,6 +38,8 @@ from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_f
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.shape import AnswersVia, Mode
 from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.sandbox.policy import Kind
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
@@ -140,8 +142,10 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     make_private(folder / "files")
     copy_programs(folder)
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
-    record = _session(record, context)
-    rendered = rendered_for(record, context)
+    mode = mode_of(context.catalog.get(record.provider), record.agent.get("mode"))
+    record = _session(record.at(Stage.PREPARE, is_live=mode is Mode.LIVE), context)
+    prompt = _prompt(_without_role(record, context), context)
+    rendered = rendered_for(record, context, prompt)
     for name, content in rendered.files.items():
         write_private(folder / "files" / name, content)
     record = record.at(
@@ -151,7 +155,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)
-    write_private(folder / "prompt", _prompt(_without_role(record, context), context).encode())
+    write_private(folder / "prompt", prompt.encode())
     if record.is_guest:
         _write_credentials(record, context)
     log_path = _log_path(record, context)
@@ -194,7 +198,7 @@ def _prompt(record: RunRecord, context: Context) -> str:
     definition = context.catalog.get(record.provider)
     facts = replace(
         _prompt_facts(record, can_report=definition.can_report),
-        answers_on_stdin=record.stdin == "answers",
+        answers_on_stdin=definition.launch.answers is AnswersVia.STDIN and not record.is_live,
         skills=skills.section(record, context),
     )
     return build_prompt(facts)
@@ -277,6 +281,7 @@ def _prompt_facts(record: RunRecord, *, can_report: bool) -> PromptFacts:
         max_attempts=int(task.get("max_attempts", 1)),
         handoff=task.get("handoff"),
         answers=tuple((one["question"], one["answer"]) for one in task.get("answers", ())),
+        tells=tuple(str(one["text"]) for one in task.get("tells", ())),
         handoffs=left_for(task.get("handoffs", ())),
         agent_id=record.agent_id,
         role=record.agent.get("role") or "",

@@ -25,7 +25,7 @@ _ABSENT = frozenset({"failed", "disconnected", "error"})
 
 def stream_of(record: RunRecord, context: Context) -> Stream:
     """A stream at the beginning of a run's output. Blocks for a moment."""
-    dialect = context.catalog.get(record.provider).output.dialect
+    dialect = context.definition_of(record).output.dialect
     folder = context.state.run(record.run_id)
     stream = Stream(folder, dialect, context.masker, backend=record.provider)
     launched = parse_iso(record.launched_at)

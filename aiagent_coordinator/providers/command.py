@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from aiagent_coordinator.errors import ProviderError, SpawnError
-from aiagent_coordinator.providers import mcp_config
+from aiagent_coordinator.providers import mcp_config, options
 from aiagent_coordinator.providers.detect import resolve
+from aiagent_coordinator.providers.modes import in_mode
 from aiagent_coordinator.providers.shape import (
     AnswersVia,
     ApprovalArgs,
@@ -22,7 +23,7 @@ from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.tasks import Approval
 
-__all__ = ["LaunchValues", "Rendered", "render", "render_env", "render_words"]
+__all__ = ["LaunchValues", "Rendered", "render", "render_env", "render_words", "secret_env"]
 
 #: One argument of a Linux process holds 131072 bytes with its final NUL.
 MAX_ARGUMENT_BYTES = 131_071
@@ -31,6 +32,9 @@ PROMPT_SHOWN = "<prompt>"
 # Single words that come from settings, servers and earlier runs. One that begins with a dash would be
 # read as a flag, with or without the flag it belongs to in front.
 _NEVER_FLAGS = ("model", "provider_session_id", "max_turns", "setting_sources")
+
+#: Where the drivers are.
+_DRIVERS = "aiagent_coordinator.drivers"
 
 _Value = str | tuple[str, ...]
 
@@ -44,14 +48,14 @@ class Rendered:
         env: The definition's own variables; `environment.child_env` has them and all others.
         files: What to write under the run's `files/` first, by relative path.
         argv_masked: The words as they may be shown and stored.
-        stdin: What goes to standard input: the prompt, answers of people, or nothing.
+        stdin: What goes to standard input: the prompt, answers of people, what they say, or nothing.
     """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     files: dict[str, bytes]
     argv_masked: tuple[str, ...]
-    stdin: Literal["prompt", "null", "answers"]
+    stdin: Literal["prompt", "null", "answers", "words"]
 
 
 def render(
@@ -82,7 +86,9 @@ def render(
             executable=definition.detect.executable,
         )
     masker = masker or Masker()
-    argv = (str(executable), *render_words(definition, values))
+    definition = in_mode(definition, is_live=values.is_live)
+    program = (*_driver_words(definition, values), str(executable))
+    argv = (*program, *render_words(definition, values))
     for word in argv:
         _check_word(definition.name, word)
     prompt = PROMPT_SHOWN if values.prompt else ""
@@ -91,9 +97,20 @@ def render(
         argv=argv,
         env=render_env(definition, values),
         files=mcp_config.config_files(definition, values),
-        argv_masked=tuple(masker.mask_text(word) for word in (argv[0], *shown)),
-        stdin=_stdin(definition),
+        argv_masked=tuple(masker.mask_text(word) for word in (*program, *shown)),
+        stdin="words" if values.is_live else _stdin(definition),
     )
+
+
+def _driver_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:
+    """The program of ours that drives a CLI in its live mode, up to the CLI itself."""
+    if not values.is_live:
+        return ()
+    facts = _facts(definition, values)
+    options = (word for group in definition.live.options for word in _group(group, facts))
+    # -I: neither the workspace nor PYTHONPATH is on its path
+    program = (values.python, "-I", "-m", f"{_DRIVERS}.{definition.live.driver.value}")
+    return (*program, "--prompt", str(values.prompt_file), *options, "--")
 
 
 def _stdin(definition: Definition) -> Literal["prompt", "null", "answers"]:
@@ -109,6 +126,7 @@ def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...
     session = launch.resume if values.provider_session_id else launch.own_session_id
     facts["session_args"] = tuple(word for group in session for word in _group(group, facts))
     facts["approval_args"] = _group(_approval_words(definition, values), facts)
+    facts["option_args"] = tuple(_option_words(definition, values, facts))
     # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
     said = {name for group in launch.args for word in group for name in names_in(word)}
     groups = (*((f"{{{name}}}",) for name in PLACED if name not in said), *launch.args)
@@ -129,12 +147,35 @@ def _approval_words(definition: Definition, values: LaunchValues) -> tuple[str, 
     return (of(definition.sandbox.approval) if values.shut_in else ()) or of(definition.approval)
 
 
+def _option_words(
+    definition: Definition, values: LaunchValues, facts: Mapping[str, _Value]
+) -> Iterator[str]:
+    for name, words in options.words_of(definition, values.options):
+        for group in words.args:
+            for known in options.repeated(group, facts, name):
+                yield from _group(group, known)
+
+
 def render_env(definition: Definition, values: LaunchValues) -> dict[str, str]:
-    """The variables that the definition sets itself."""
+    """The variables that the definition sets itself, without those that hold a secret."""
     facts = _facts(definition, values)
-    groups = {name: (text,) for name, text in definition.launch.env.items()}
-    filled = {name: _group(group, facts) for name, group in groups.items()}
+    env = dict(definition.launch.env)
+    for name, words in options.words_of(definition, values.options):
+        if name not in options.SECRETS:
+            env |= words.env
+    filled = {name: _group((text,), facts) for name, text in env.items()}
     return {name: words[0] for name, words in filled.items() if words}
+
+
+def secret_env(definition: Definition, values: LaunchValues) -> dict[str, str]:
+    """The variables that hold a secret of the configuration; for the CLI alone."""
+    secrets = {name: one.get_secret_value() for name, one in values.options.secrets.items()}
+    return {
+        variable: substitute(text, secrets)
+        for name, words in options.words_of(definition, values.options)
+        if name in secrets
+        for variable, text in words.env.items()
+    }
 
 
 def _group(group: tuple[str, ...], facts: Mapping[str, _Value]) -> tuple[str, ...]:
@@ -149,17 +190,22 @@ def _group(group: tuple[str, ...], facts: Mapping[str, _Value]) -> tuple[str, ..
 
 
 def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
-    for name in _NEVER_FLAGS:
-        if str(getattr(values, name)).startswith("-"):
+    single = {name: str(getattr(values, name)) for name in _NEVER_FLAGS}
+    for name, text in {**values.options.values, **single}.items():
+        if any(one.startswith("-") for one in ((text,) if isinstance(text, str) else text)):
             raise ProviderError(f"{definition.name}: {name} must not begin with a dash")
     mcp = definition.mcp
     has_file = mcp.style is McpStyle.FILE
-    return {
+    known: dict[str, _Value] = dict(options.facts_of(values.options, values.model))
+    known["max_turns"] = known["max_turns"] or values.max_turns
+    return known | {
         "mcp_config_file": str(values.files_dir / mcp.file) if has_file else "",
         "mcp_config_inline": mcp_config.config_text(definition, values),
+        "mcp_servers_inline": mcp_config.servers_text(definition, values),
         "mcp_entry_toml": mcp_config.entry_toml(definition, values),
         "mcp_tools": mcp_config.tool_names(mcp, values.tools),
         "model": values.model,
+        "approval": str(values.approval),
         "extra_args": values.extra_args,
         "prompt": values.prompt,
         "prompt_file": str(values.prompt_file),
@@ -175,7 +221,6 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "temp_dir": values.temp_dir,
         "python": values.python,
         "setting_sources": values.setting_sources,
-        "max_turns": values.max_turns,
         "skills_dir": values.skills_dir,
         "system_prompt_file": values.system_prompt_file,
         "server": SERVER_NAME,

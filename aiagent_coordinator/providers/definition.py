@@ -19,6 +19,8 @@ from pydantic import JsonValue, TypeAdapter
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import shape, substitution
 from aiagent_coordinator.providers.events import DIALECTS
+from aiagent_coordinator.providers.option_faults import capability_faults, option_faults
+from aiagent_coordinator.providers.options import PLACEHOLDERS as OPTION_PLACEHOLDERS
 from aiagent_coordinator.providers.shape import (
     AnswersVia,
     Definition,
@@ -47,10 +49,14 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "detect": shape.Detect,
     "launch": shape.Launch,
     "approval": shape.ApprovalArgs,
+    "live": shape.Live,
     "mcp": shape.Mcp,
     "output": shape.Output,
     "outcome": shape.Outcome,
     "limits": shape.Limits,
+    "capabilities": shape.Capabilities,
+    "auth": shape.Auth,
+    "options": shape.Option,
     "sandbox": shape.SandboxNeeds,
     "skills": shape.SkillPlace,
     "errors": shape.ErrorRule,
@@ -127,10 +133,15 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     if definition.output.dialect not in DIALECTS:
         known = nearest(definition.output.dialect, DIALECTS)
         yield ("output", "dialect"), f"unknown dialect {definition.output.dialect!r}; {known}"
+    yield from _live_faults(definition)
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
     yield from _place_faults(definition)
+    yield from option_faults(definition)
+    yield from capability_faults(definition)
+    if definition.auth.logged_in_pattern:
+        yield from _pattern_faults(("auth", "logged_in_pattern"), definition.auth.logged_in_pattern)
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -138,6 +149,16 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     for index, rule in enumerate(definition.errors):
         yield from _pattern_faults(("errors", index, "pattern"), rule.pattern)
         yield from _reason_faults(("errors", index, "reason"), rule.reason)
+
+
+def _live_faults(definition: Definition) -> Iterator[_Fault]:
+    """What contradicts itself about the live mode."""
+    live = definition.live
+    if definition.mode is shape.Mode.LIVE and live.driver is shape.Driver.NONE:
+        yield ("mode",), "live needs [live] with a driver"
+    if live.dialect and live.dialect not in DIALECTS:
+        known = nearest(live.dialect, DIALECTS)
+        yield ("live", "dialect"), f"unknown dialect {live.dialect!r}; {known}"
 
 
 def _executable_faults(detect: shape.Detect) -> Iterator[_Fault]:
@@ -151,17 +172,27 @@ def _executable_faults(detect: shape.Detect) -> Iterator[_Fault]:
         yield from _pattern_faults(("detect", "version_pattern"), detect.version_pattern)
 
 
-def _launch_faults(definition: Definition) -> Iterator[_Fault]:
-    launch = definition.launch
-    words: list[tuple[KeyPath, str]] = []
-    for key in ("resume", "own_session_id", "args"):
-        groups: shape.Groups = getattr(launch, key)
-        words += [(("launch", key), word) for group in groups for word in group]
+def _words_of(definition: Definition) -> Iterator[tuple[KeyPath, str]]:
+    """Every word that may come to stand on a command line, with its key."""
+    launch, live = definition.launch, definition.live
+    grouped: tuple[tuple[str, object, tuple[str, ...]], ...] = (
+        ("launch", launch, ("resume", "own_session_id", "args")),
+        ("live", live, ("options", "args", "more")),
+    )
+    for table, owner, keys in grouped:
+        for key in keys:
+            groups: shape.Groups = getattr(owner, key)
+            yield from (((table, key), word) for group in groups for word in group)
     for key in ("ask", "edits", "bypass"):
         flags: tuple[str, ...] = getattr(definition.approval, key)
-        words += [(("approval", key), word) for word in flags]
+        yield from ((("approval", key), word) for word in flags)
         inside: tuple[str, ...] = getattr(definition.sandbox.approval, key)
-        words += [(("sandbox", "approval", key), word) for word in inside]
+        yield from ((("sandbox", "approval", key), word) for word in inside)
+
+
+def _launch_faults(definition: Definition) -> Iterator[_Fault]:
+    launch = definition.launch
+    words = list(_words_of(definition))
     for path, word in words:
         yield from _word_faults(path, word)
     for name, value in launch.env.items():
@@ -193,14 +224,14 @@ def _prompt_faults(launch: shape.Launch, named: set[str]) -> Iterator[_Fault]:
 
 
 def _word_faults(path: KeyPath, word: str) -> Iterator[_Fault]:
-    yield from _name_faults(path, word, substitution.PLACEHOLDERS)
+    yield from _name_faults(path, word, substitution.PLACEHOLDERS | OPTION_PLACEHOLDERS)
     lists = substitution.LIST_PLACEHOLDERS.intersection(substitution.names_in(word))
     if lists and substitution.sole_name(word) is None:
         yield path, f"{{{min(lists)}}} is a list and stands alone in its word"
     if lists and path[:2] == ("launch", "env"):
         yield path, f"{{{min(lists)}}} is a list; a variable holds one value"
     placed = lists.intersection(substitution.PLACED)
-    if placed and path != ("launch", "args"):
+    if placed and path not in (("launch", "args"), ("live", "args")):
         yield path, f"{{{min(placed)}}} belongs into launch.args"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aiagent_coordinator.providers.command import render_env
+from aiagent_coordinator.providers.command import render_env, secret_env
 from aiagent_coordinator.providers.detect import safe_path
 from aiagent_coordinator.providers.shape import Definition
 from aiagent_coordinator.providers.values import LaunchValues
@@ -30,7 +30,8 @@ def child_env(
     passing["PATH"] = safe_path(parent.get("PATH"), values.workspace)
     own = render_env(definition, values)
     passing |= {name: value for name, value in own.items() if not never_passes(name)}
-    return passing | run_env(values)
+    # last of all: what the configuration gives goes before what the coordinator was started with
+    return passing | run_env(values) | secret_env(definition, values)
 
 
 def run_env(values: LaunchValues) -> dict[str, str]:

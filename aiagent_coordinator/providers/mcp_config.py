@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
+from aiagent_coordinator.providers import options
 from aiagent_coordinator.providers.shape import Definition, Mcp, McpStyle
 from aiagent_coordinator.providers.substitution import sole_name, substitute
 from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
@@ -28,13 +29,30 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
     if mcp.style is McpStyle.NONE:
         return {}
     settings = _placed(dict(mcp.settings), values.skills_dir)
-    return {**settings, mcp.root_key: {SERVER_NAME: entry(mcp, values)}}
+    settings = options.merged(
+        settings, options.settings_of(definition, values.options, values.model)
+    )
+    return {**settings, mcp.root_key: servers(mcp, values)}
+
+
+def servers(mcp: Mcp, values: LaunchValues) -> JsonValue:
+    """Our server, in the shape in which this CLI knows servers."""
+    named = {SERVER_NAME: entry(mcp, values)}
+    if not mcp.listed:
+        return cast("JsonValue", named)
+    return [{"name": name, **cast("dict[str, JsonValue]", each)} for name, each in named.items()]
+
+
+def servers_text(definition: Definition, values: LaunchValues) -> str:
+    """Our server alone as JSON on one line, without what is around it; empty without MCP."""
+    mcp = definition.mcp
+    return "" if mcp.style is McpStyle.NONE else _json(servers(mcp, values))
 
 
 def config_text(definition: Definition, values: LaunchValues) -> str:
     """The configuration as JSON on one line; empty for a CLI without MCP."""
     content = config(definition, values)
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")) if content else ""
+    return _json(cast("JsonValue", content)) if content else ""
 
 
 def entry_toml(definition: Definition, values: LaunchValues) -> str:
@@ -101,6 +119,10 @@ def _placed(settings: dict[str, JsonValue], skills_dir: str) -> dict[str, JsonVa
             value = value.replace(_SKILLS_DIR, skills_dir)  # noqa: PLW2901 - the same
         placed[key.replace(_SKILLS_DIR, skills_dir)] = value
     return placed
+
+
+def _json(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _toml(value: JsonValue) -> str:

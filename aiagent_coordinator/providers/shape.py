@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, JsonValue
 
+from aiagent_coordinator.tells import Listens
+
 #: The format this program reads; raised when a file of the old kind no longer means the same.
 SCHEMA = 1
 #: Our own interpreter, as an executable: what ships with us must not depend on PATH.
@@ -93,6 +95,41 @@ class Launch:
     system_prompt_file: str = ""
 
 
+class Mode(StrEnum):
+    """Whether a CLI gets its prompt and is left alone, or can be told more while it works."""
+
+    ONE_SHOT = "one-shot"
+    LIVE = "live"
+
+
+class Driver(StrEnum):
+    """The program of ours that drives a CLI in its live mode; `none`: it has no such mode."""
+
+    NONE = "none"
+    CLAUDE = "claude"
+    ACP = "acp"
+    CODEX = "codex"
+    OPENCODE = "opencode"
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a CLI is driven that can be told more while it works.
+
+    `options` are words for the driver. `args` stand in place of those of `launch`, or `more` follows
+    them. `dialect` is what the driver prints, where that is not what the CLI prints. `listens`: a message
+    reaches the `turn` that it is in, or only an `interrupt` does.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    driver: Driver = Driver.NONE
+    options: Groups = ()
+    args: Groups = ()
+    more: Groups = ()
+    dialect: str = ""
+    listens: Listens = Listens.TURN
+
+
 @dataclass(frozen=True)
 class ApprovalArgs:
     """What each approval mode means for this CLI."""
@@ -108,13 +145,15 @@ class Mcp:
     """How our server is written into the CLI's configuration.
 
     `file` is a path under the run's `files/`; `stdio` and `http` are the server's entry; `settings`
-    is what else stands in the same file.
+    is what else stands in the same file. `listed`: servers stand in a list, each with its `name`, in
+    place of a table.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     style: McpStyle = McpStyle.NONE
     file: str = "mcp.json"
     root_key: str = "mcpServers"
+    listed: bool = False
     stdio: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     http: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
@@ -125,6 +164,80 @@ class Mcp:
     def tool_timeout_seconds(self) -> float:
         """How long one call may take before this CLI gives it up."""
         return duration_seconds(self.tool_timeout)
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is added to a launch: groups of words, variables, and settings beside our server's entry."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    args: Groups = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+
+
+@dataclass(frozen=True)
+class Option(Words):
+    """How one option of the configuration reaches this CLI; see `options` for those there are.
+
+    Its words are added when it is set. `values` have words of their own and are the only ones it then
+    takes, with `choices`; `default` is the one in force when nobody set it. A word `{each}` repeats its
+    group for every item of a list.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    values: Mapping[str, Words] = field(default_factory=dict[str, Words])
+    choices: tuple[str, ...] = ()
+    default: str = ""
+    #: What a person should know of it.
+    note: str = ""
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The only values it takes; empty: any."""
+        return (*self.values, *self.choices)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the CLI can do, and for which versions of it that was looked at.
+
+    `mcp` names the ways in which it takes servers. `approval` are the modes it can be held to.
+    `steering`: a message reaches it while it works. `permission_requests`: it asks somebody else
+    whether it may.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    #: Like `>=2.1.197, <2.2`; empty: not looked at.
+    versions: str = ""
+    resume: bool = False
+    usage: bool = False
+    cost: bool = False
+    turn_limit: bool = False
+    budget_flag: bool = False
+    system_prompt: bool = False
+    mcp: tuple[str, ...] = ()
+    http: bool = False
+    json_stream: bool = False
+    rate_limit_events: bool = False
+    steering: bool = False
+    permission_requests: bool = False
+    approval: tuple[str, ...] = ("ask", "edits", "bypass")
+
+
+@dataclass(frozen=True)
+class Auth:
+    """How the CLI is asked, without a model, whether it is logged in.
+
+    It is, when it exits with 0 and `logged_in_pattern` is in what it prints; `key_env` are variables
+    that stand for a login. `login` says in words what a person does.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    status_args: tuple[str, ...] = ()
+    logged_in_pattern: str = ""
+    key_env: tuple[str, ...] = ()
+    login: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,9 +326,16 @@ class Definition:
     mcp: Mcp = Mcp()
     output: Output = Output()
     outcome: Outcome = Outcome()
+    #: None in a definition of one's own that says nothing: then what follows from the rest counts.
+    capabilities: Capabilities | None = None
+    auth: Auth = Auth()
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     limits: Limits = Limits()
     #: Models it can be started with; empty: any, and its own default.
     models: tuple[str, ...] = ()
+    #: How it is driven unless a setting says otherwise.
+    mode: Mode = Mode.ONE_SHOT
+    live: Live = Live()
     sandbox: SandboxNeeds = SandboxNeeds()
     skills: SkillPlace = SkillPlace()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -225,6 +345,22 @@ class Definition:
     def exit0_is_success(self) -> bool:
         """Whether exit status 0 stands for a reported success."""
         return self.outcome.exit0_is_success
+
+    @property
+    def can(self) -> Capabilities:
+        """What it can do: as it says, else as far as its words show."""
+        if self.capabilities is not None:
+            return self.capabilities
+        return Capabilities(
+            resume=bool(self.launch.resume),
+            usage=self.output.dialect != "plain",
+            turn_limit="max_turns" in self.options,
+            budget_flag="max_budget" in self.options,
+            system_prompt=bool(self.launch.system_prompt_file),
+            mcp=() if self.mcp.style is McpStyle.NONE else (self.mcp.style.value,),
+            http=bool(self.mcp.http),
+            json_stream=self.output.dialect != "plain",
+        )
 
     @property
     def can_report(self) -> bool:

@@ -6,16 +6,25 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-#: What `resume`, `own_session_id` and `approval` come to; `launch.args` may say where it stands.
-PLACED = ("session_args", "approval_args")
+#: What `resume`, `own_session_id`, `approval` and the options come to; `launch.args` may say where it stands.
+PLACED = ("session_args", "approval_args", "option_args")
 #: Values that are lists stand alone in their word and are spliced.
-LIST_PLACEHOLDERS = frozenset({"mcp_tools", "extra_args", "bridge_args", *PLACED})
+LIST_PLACEHOLDERS = frozenset(
+    {"mcp_tools", "extra_args", "bridge_args", "tools_allowed", "tools_denied", *PLACED}
+)
 #: Everything the words and the environment of a definition may name.
 PLACEHOLDERS = LIST_PLACEHOLDERS | {
-    *("mcp_config_file", "mcp_config_inline", "mcp_entry_toml", "model", "prompt", "prompt_file"),
+    *(
+        "mcp_config_file",
+        "mcp_config_inline",
+        "mcp_servers_inline",
+        "model",
+        "prompt",
+        "prompt_file",
+    ),
     *("provider_session_id", "new_uuid", "workspace", "run_dir", "files_dir", "bridge_command"),
     *("socket", "python", "setting_sources", "max_turns", "server", "task_id", "temp_dir"),
-    *("skills_dir", "system_prompt_file"),
+    *("skills_dir", "system_prompt_file", "mcp_entry_toml", "approval"),
 }
 #: What the entry of our server may name.
 _EVERY_ENTRY = ("server", "tool_timeout_ms", "tool_timeout_seconds")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.tasks import Approval
 
 #: The name of our server in the CLI's configuration; short, because some CLIs put it before every tool.
@@ -15,7 +16,7 @@ SERVER_NAME = "coord"
 
 @dataclass(frozen=True)
 class LaunchValues:
-    """The facts of one run that a definition may use. No secret is among them.
+    """The facts of one run that a definition may use. Secrets are among `options` alone, kept apart.
 
     Empty text and an empty list mean "not given": what needs it vanishes.
 
@@ -27,6 +28,7 @@ class LaunchValues:
         system_prompt_file: Where the agent's role lies; empty when it stands in the prompt.
         skills_dir: The folder of the run's skills; empty without any.
         url: The server's address where it is reached over HTTP; then `socket` is not used.
+        is_live: Whether a driver of ours stands between the shim and the CLI.
         headers: What goes with each request to `url`.
     """
 
@@ -51,8 +53,10 @@ class LaunchValues:
     skills_dir: str = ""
     system_prompt_file: str = ""
     max_turns: str = ""
+    options: Chosen = field(default_factory=Chosen)
     # a checked-in hook or server of the project would run without anybody having been asked
     setting_sources: str = "user"
+    is_live: bool = False
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 

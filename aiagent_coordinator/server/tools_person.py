@@ -17,7 +17,7 @@ from aiagent_coordinator.server import following, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
-from aiagent_coordinator.store import dependencies, handoffs, projects, questions, reviews
+from aiagent_coordinator.store import dependencies, handoffs, projects, questions, reviews, tells
 from aiagent_coordinator.store import events as event_store
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
@@ -201,6 +201,7 @@ async def get_task(context: Context, arguments: GetTask) -> Json:
             "needed_by": dependencies.waiting_for(unit, task.id),
             "events": [rows.plain(one) for one in event_store.last_of_task(unit, task.id)],
             "handoffs": [rows.plain(one) for one in handoffs.of_task(unit, task.id)],
+            "tells": [rows.plain(one) for one in tells.of_task(unit, task.id)],
         }
 
     return await context.board.store.read(work)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.handoffs import LeftHandoff
 from aiagent_coordinator.skills import GivenSkill
-from aiagent_coordinator.store import handoffs, questions, skills
+from aiagent_coordinator.store import handoffs, questions, skills, tells
 from aiagent_coordinator.store.requests import (
     ClaimedAgent,
     ClaimedAnswer,
     ClaimedTask,
+    ClaimedTell,
     Resume,
 )
 from aiagent_coordinator.store.unit import Unit
@@ -42,11 +43,19 @@ def claimed_agent(unit: Unit, agent: Agent) -> ClaimedAgent:
             GivenSkill(one.directory_name, one.name, one.description, one.sha256)
             for one in skills.of_agent(unit, agent.id)
         ),
+        agent.mode,
+        agent.permissions,
     )
 
 
 def claimed_task(
-    unit: Unit, task: Task, project: Project, agent: Agent, *, resume: Resume | None
+    unit: Unit,
+    task: Task,
+    project: Project,
+    agent: Agent,
+    *,
+    resume: Resume | None,
+    run_id: str,
 ) -> ClaimedTask:
     """The task of a run: the project's checks, what people said, and what others left for it."""
     return ClaimedTask(
@@ -65,6 +74,10 @@ def claimed_task(
         handoffs=tuple(
             LeftHandoff(one.id, one.from_agent_id, one.summary, one.context, one.recommendations)
             for one in handoffs.for_run(unit, task.id, agent.id)
+        ),
+        tells=tuple(
+            ClaimedTell(one.body, one.author, one.created_at)
+            for one in tells.for_start(unit, task, run_id, is_resumed=resume is not None)
         ),
     )
 

@@ -164,7 +164,8 @@ def claim_run(
         started_at=task.started_at or unit.now,
     )
     resume = _resume(unit, request, task, agent)
-    return _answer(unit, task, project, agent, fence=fence, lease_until=lease_until, resume=resume)
+    facts: dict[str, Any] = {"fence": fence, "lease_until": lease_until, "run_id": request.run_id}
+    return _answer(unit, task, project, agent, resume=resume, **facts)
 
 
 def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
@@ -272,7 +273,8 @@ def _claim_chat(
         return ClaimAnswer(claimed=False, reason="no_task")
     lease_until = unit.now + timedelta(seconds=lease_seconds)
     _start(unit, request, agent, None, fence=1, lease_until=lease_until)
-    return _answer(unit, None, project, agent, fence=1, lease_until=lease_until, resume=None)
+    facts: dict[str, Any] = {"fence": 1, "lease_until": lease_until, "run_id": request.run_id}
+    return _answer(unit, None, project, agent, resume=None, **facts)
 
 
 def _holder(request: ClaimRequest) -> str:
@@ -309,6 +311,7 @@ def _claim_again(
         fence=run.fence,
         lease_until=lease_until,
         resume=_resume(unit, request, task, projects.get_agent(unit, run.agent_id)),
+        run_id=run.id,
     )
 
 
@@ -340,6 +343,7 @@ def _answer(
     fence: int,
     lease_until: datetime,
     resume: Resume | None,
+    run_id: str,
 ) -> ClaimAnswer:
     place = ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty)
     if task is None:
@@ -351,7 +355,7 @@ def _answer(
         lease_until=lease_until,
         task=chat_of(agent)
         if task is None
-        else claimed_task(unit, task, project, agent, resume=resume),
+        else claimed_task(unit, task, project, agent, resume=resume, run_id=run_id),
         project=place,
         agent=claimed_agent(unit, agent),
     )

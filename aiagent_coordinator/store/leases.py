@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import or_, select, update
 
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import coordinators, questions, tables
+from aiagent_coordinator.store import coordinators, questions, tables, tells
 from aiagent_coordinator.store.endings import Ending, end_run
 from aiagent_coordinator.store.live import keep_live
 from aiagent_coordinator.store.requests import (
@@ -20,6 +20,7 @@ from aiagent_coordinator.store.requests import (
     RenewAnswer,
     RenewedRun,
     RenewRequest,
+    Said,
     StopWish,
 )
 from aiagent_coordinator.store.rows import run_of
@@ -177,6 +178,7 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
         unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
     if line.live is not None:
         keep_live(unit, run, line.live, actor=f"coordinator:{run.coordinator_id}")
+    tells.heard(unit, run, line.heard)
     keep_warnings(unit, run, line.warnings, actor=f"coordinator:{run.coordinator_id}")
     if line.progress is None or run.task_id is None:
         return
@@ -197,6 +199,7 @@ def _renewed(unit: Unit, run_id: str, state: str, run: Run | None) -> RenewedRun
         question=question_of(unit, run),
         hello_at=run.hello_at,
         authenticated_at=run.authenticated_at,
+        tells=tuple(Said(one.id, one.body, one.interrupts) for one in tells.to_say(unit, run)),
     )
 
 

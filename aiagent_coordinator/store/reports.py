@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import tables, talks
+from aiagent_coordinator.store import tables, talks, tells
 from aiagent_coordinator.store.endings import Ending, end_run, named_end
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.live import keep_live
@@ -25,7 +25,7 @@ from aiagent_coordinator.store.requests import (
     to_wire,
 )
 from aiagent_coordinator.store.rows import run_of
-from aiagent_coordinator.store.runs import emit_run, keep_warnings
+from aiagent_coordinator.store.runs import emit_run, get_run, keep_warnings
 from aiagent_coordinator.store.tasks import get_task, lock_task
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import AskPolicy, Task
@@ -69,12 +69,14 @@ def record_started(unit: Unit, report: StartedReport) -> StartedAnswer:
         "tool_timeout_seconds": report.tool_timeout_seconds,
         "resumed_session_id": report.resumed_session_id,
         "answers_on_stdin": report.answers_on_stdin,
+        "listens": report.listens,
         "started_at": unit.now,
     }
     if run.phase is RunPhase.STARTING:
         facts["phase"] = RunPhase.RUNNING
     _change(unit, run, facts)
     emit_run(unit, run, "run.started", actor=_actor(run))
+    tells.started(unit, get_run(unit, run.id))
     return _keep(unit, report, StartedAnswer())
 
 
@@ -106,6 +108,7 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
         facts["leftovers_ended"] = report.leftovers_ended
     _change(unit, run, facts)
     keep_warnings(unit, run, report.warnings, actor=_actor(run))
+    tells.heard(unit, run, report.heard)
     emit_run(
         unit,
         run,

@@ -66,6 +66,8 @@ def agent_of(row: RowMapping) -> Agent:
         parent_id=row["parent_id"],
         workflow=row["workflow"],
         kind=AgentKind(row["kind"]),
+        mode=row["mode"],
+        permissions=row["permissions"],
     )
 
 
@@ -173,6 +175,7 @@ def run_of(row: RowMapping) -> Run:
         compactions=row["compactions"],
         limits=tuple(row["limits"] or ()),
         counts=row["counts"],
+        listens=row["listens"],
     )
 
 

@@ -104,6 +104,10 @@ agent = Table(
     Column("workflow", Text),
     # `program` or `person`; nothing is started for a person.
     Column("kind", Text, nullable=False, server_default="program"),
+    # `one-shot` or `live`; NULL: as its provider says.
+    Column("mode", Text),
+    # What it may do and who is asked: `ask`, `allow`, `deny`. NULL: its approval alone says.
+    Column("permissions", DOCUMENT),
     _one_of("approval", Approval),
 )
 
@@ -245,6 +249,8 @@ run = Table(
     Column("leftovers_ended", Boolean),
     Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
     Column("duty", Text, nullable=False, server_default="worker"),
+    # What its program takes in while it works; NULL: nothing.
+    Column("listens", Text),
     # What its program says of itself: `used`, `limit` (tokens), `at`; windows of limits; numbers.
     Column("context", DOCUMENT),
     Column("compactions", Integer),
@@ -307,6 +313,8 @@ question = Table(
     Column("answered_at", Instant),
     Column("closed_at", Instant),
     Column("closed_reason", Text),
+    # `question`, or `permission`: whether its program may do something.
+    Column("kind", Text, nullable=False, server_default="question"),
     CheckConstraint("(answer IS NOT NULL) = (answered_at IS NOT NULL)", name="answer_has_time"),
     # One question of a task at a time: its task waits for exactly one answer.
     _index_some(

@@ -1,14 +1,21 @@
 """A model without a mind: serves four protocols of vendors on loopback, and plays a fixed plan of tool calls.
 
-    model_server.py LOG [--plan PLAN.json] [--status 429] [--hang] [--watch WORD]
+    model_server.py LOG [--plan PLAN.json] [--watch WORD]
+                    [--fault status|hang|drop] [--after TURNS] [--times COUNT]
+                    [--status 429] [--header 'retry-after: 3600'] [--body '{"error": …}']
 
 It prints its port on a line and serves until it is killed. The plan is a list of steps, one a turn:
 `{"tool": "authenticate", "arguments": {}}` calls the first tool whose name ends so, `{"write": "a.txt",
-"text": "…"}` writes a file by whatever tool the CLI offers for that, and `{"read": "SKILL.md"}` reads the
-first path that it was told of and that ends so. How many calls the conversation
-already holds says which step is next, so nothing is kept between requests. After the plan it says that it
-is done. A request that holds a `--watch`ed word is noted with it. With `--status` every request for an
-answer is refused so; with `--hang` none is answered. Each request is a line of JSON in LOG.
+"text": "…"}` writes a file by whatever tool the CLI offers for that, `{"read": "SKILL.md"}` reads the
+first path that it was told of and that ends so, `{"shell": "sleep 5"}` runs a command, and `{"say": "…",
+"until": WORD}` ends the turn with these words unless the conversation holds that one. How many calls the
+conversation already holds says which step is next, so nothing is kept between requests. After the plan it
+says that it is done. A request that holds a `--watch`ed word is noted with it.
+
+A fault begins `--after` so many calls of the conversation, and strikes `--times` requests (all, without):
+`status` refuses them so, with these headers and this body in place of its own; `hang` never answers;
+`drop` ends the connection in the middle of an answer. Each request is a line of JSON in LOG, with the
+time it came as `at` (seconds of the epoch).
 """
 
 from __future__ import annotations
@@ -16,7 +23,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,28 +66,47 @@ class Turn:
 
 def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
     """The turn after so many calls."""
+    told = json.dumps(body)
+    plan = [step for step in plan if "until" not in step or step["until"] not in told]
     if not tools or made >= len(plan):
         return Turn(DONE)
     step = plan[made]
+    if "say" in step:
+        return Turn(step["say"])
+    if "shell" in step:
+        return _shell(step["shell"], tools)
     if "write" in step:
         return _write(str(Path(_folder(body)) / step["write"]), step["text"], tools)
     if "read" in step:
-        told = re.search(rf"(/[^\s\"\\]*{re.escape(step['read'])})", json.dumps(body))
-        return _read(told[1] if told else "/nowhere", tools)
+        file = re.search(rf"(/[^\s\"\\]*{re.escape(step['read'])})", told)
+        return _read(file[1] if file else "/nowhere", tools)
     tool = next((tool for tool in tools if tool.name.endswith(step["tool"])), None)
     if tool is None:
-        return Turn(f"There is no tool {step['tool']}.")
+        return _program(step, tools)
     return Turn(tool=tool, arguments=json.dumps(step.get("arguments", {})))
+
+
+def _program(step: Json, tools: list[Tool]) -> Turn:
+    """Call a tool by a program that the CLI runs: vibe shows its model no tools of servers."""
+    runner = next((tool for tool in tools if tool.name == "run_typescript"), None)
+    if runner is None:
+        return Turn(f"There is no tool {step['tool']}.")
+    called = f"tools.mcp_coord.{step['tool']}({json.dumps(step.get('arguments', {}))})"
+    code = f"async function main() {{ return await {called}; }}"
+    return Turn(tool=runner, arguments=json.dumps({"code": code}))
 
 
 def _write(path: str, text: str, tools: list[Tool]) -> Turn:
     patch = "".join(f"+{line}\n" for line in text.splitlines())
     patch = f"*** Begin Patch\n*** Add File: {path}\n{patch}*** End Patch\n"
     shell = f"cat > '{path}' <<'EOF'\n{text}EOF\n"
+    has_programs = any(tool.name == "run_typescript" for tool in tools)
     ways: dict[str, object] = {
         "Write": {"file_path": path, "content": text},
         "write": {"filePath": path, "content": text},
-        "write_file": {"file_path": path, "content": text},
+        "write_file": {"path" if has_programs else "file_path": path, "content": text},
+        "create": {"path": path, "file_text": text},
+        "editor": {"path": path, "new_text": text},
         "apply_patch": {"input": patch},
         "exec_command": {"cmd": shell},
         "shell": {"command": ["sh", "-c", shell]},
@@ -103,6 +131,42 @@ def _read(path: str, tools: list[Tool]) -> Turn:
         if tool:
             return Turn(tool=tool, arguments=json.dumps(arguments))
     return Turn("There is no tool to read with.")
+
+
+def _shell(command: str, tools: list[Tool]) -> Turn:
+    told = {"command": command, "description": "as the plan says"}
+    ways: dict[str, Json] = {
+        "Bash": told,
+        "bash": told,
+        "run_shell_command": {**told, "is_background": False},
+        "exec_command": {"cmd": command},
+        "shell": {"command": ["sh", "-c", command]},
+    }
+    for name, arguments in ways.items():
+        tool = next((tool for tool in tools if tool.name == name), None)
+        if tool:
+            return Turn(tool=tool, arguments=json.dumps(arguments))
+    return Turn("There is no tool to run a command with.")
+
+
+@dataclass
+class Fault:
+    """What goes wrong, from which turn on, and how often."""
+
+    kind: str = ""
+    after: int = 0
+    times: int | None = None
+    status: int = 429
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Json | None = None
+
+    def strikes(self, made: int) -> bool:
+        """Whether it strikes a request with so many calls behind it; counts the times."""
+        if not self.kind or made < self.after or self.times == 0:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -130,13 +194,9 @@ class Handler(BaseHTTPRequestHandler):
             self._json(200 if "count" in path.lower() else 404, tokens)
             return
         tools = protocol.tools(body)
-        if self.server.hangs:
-            self.server.note({"post": path, "hangs": True})
-            self.server.ended.wait()
-            return
-        if self.server.status:
-            self.server.note({"post": path, "status": self.server.status})
-            self._json(self.server.status, protocol.refusal(self.server.status))
+        if tools and self.server.is_struck(made := protocol.made(body)):
+            self.server.note({"post": path, "fault": self.server.fault.kind, "made": made})
+            self._fail(protocol)
             return
         turn = choose(self.server.plan, protocol.made(body), tools, body)
         called = turn.tool.name if turn.tool else None
@@ -155,11 +215,32 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._json(200, protocol.whole(turn, body))
 
-    def _json(self, status: int, answer: Json) -> None:
-        self._send(status, "application/json", json.dumps(answer).encode())
+    def _fail(self, protocol: Protocol) -> None:
+        fault = self.server.fault
+        if fault.kind == "hang":
+            self.server.ended.wait()
+        elif fault.kind == "drop":
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            self.wfile.write(b": the answer begins\n\n")
+            self.wfile.flush()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            answer = fault.body or protocol.refusal(fault.status)
+            self._json(fault.status, answer, fault.headers)
 
-    def _send(self, status: int, kind: str, content: bytes) -> None:
+    def _json(self, status: int, answer: Json, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        self._send(status, "application/json", json.dumps(answer).encode(), headers)
+
+    def _send(
+        self, status: int, kind: str, content: bytes, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -177,18 +258,21 @@ class ModelServer(ThreadingHTTPServer):
     #: Words whose appearance in a request is noted.
     watched: tuple[str, ...] = ()
 
-    def __init__(self, log: Path, plan: list[Json], status: int, *, hangs: bool) -> None:
+    def __init__(self, log: Path, plan: list[Json], fault: Fault) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.plan = plan
-        self.status = status
-        self.hangs = hangs
+        self.fault = fault
         self.ended = threading.Event()
         self._log = log
         self._lock = threading.Lock()
 
+    def is_struck(self, made: int) -> bool:
+        with self._lock:
+            return self.fault.strikes(made)
+
     def note(self, line: Json) -> None:
         with self._lock, self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps({**line, "at": time.time()}) + "\n")
 
 
 def _folder(body: Json) -> str:
@@ -420,19 +504,31 @@ class Gemini:
         yield _sse(self.whole(turn, body))
 
 
-PROTOCOLS = (Anthropic(), Responses(), Completions(), Gemini())
+Protocol = Anthropic | Responses | Completions | Gemini
+PROTOCOLS: tuple[Protocol, ...] = (Anthropic(), Responses(), Completions(), Gemini())
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, _, value = text.partition(":")
+    return name.strip(), value.strip()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("log", type=Path)
     parser.add_argument("--plan", type=Path)
-    parser.add_argument("--status", type=int, default=0)
-    parser.add_argument("--hang", action="store_true")
+    parser.add_argument("--fault", choices=["status", "hang", "drop"], default="")
+    parser.add_argument("--after", type=int, default=0)
+    parser.add_argument("--times", type=int)
+    parser.add_argument("--status", type=int, default=429)
+    parser.add_argument("--header", type=_header, action="append", default=[])
+    parser.add_argument("--body", type=json.loads)
     parser.add_argument("--watch", action="append", default=[])
     given = parser.parse_args()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
-    server = ModelServer(given.log, plan, given.status, hangs=given.hang)
+    headers = tuple(given.header)
+    fault = Fault(given.fault, given.after, given.times, given.status, headers, given.body)
+    server = ModelServer(given.log, plan, fault)
     server.watched = tuple(given.watch)
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -19,6 +19,9 @@ CONFORMANCE = {
     "0.2.0-alpha.12": MODULES / "conformance-alpha/dist/index.js",
 }
 INSPECTOR = MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+#: Where `npm install` put the CLIs of `tests/npm/clis`; and which they are.
+CLI_HOME = Path(os.environ.get("AIAGENT_CLI_CACHE") or Path(__file__).parents[1] / "npm" / "clis")
+CLIS = ("claude", "codex", "gemini")
 #: Both need what came with this version.
 MIN_NODE = 22
 
@@ -46,3 +49,12 @@ def missing() -> str | None:
     if absent:
         return f"needs the npm packages of tests/npm ({absent[0].name} of {absent[0].parts[-3]})"
     return None if node() else f"needs Node {MIN_NODE}"
+
+
+def missing_clis() -> str | None:
+    """Which CLI is not there; None when tests can drive them."""
+    programs = CLI_HOME.expanduser() / "node_modules" / ".bin"
+    absent = [name for name in CLIS if not (programs / name).exists()]
+    if absent:
+        return f"needs the npm packages of tests/npm/clis ({', '.join(absent)})"
+    return None if shutil.which("node") else "needs node"

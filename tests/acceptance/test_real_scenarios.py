@@ -1,0 +1,315 @@
+"""What goes wrong for the real CLIs, one scenario each: only when asked for, as `test_real_clis`.
+
+AIAGENT_REAL_CLIS=1 AIAGENT_CLI_CACHE=~/.cache/aiagent-clis pytest tests/acceptance/test_real_scenarios.py -s
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clis import MODEL, RUN_SECONDS, WANTED, ended, model, output_of, programs, working
+from support.house import House, living, until
+from support.repo import git
+
+__test__ = bool(WANTED)
+pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
+
+STDIO_BOARD = Path(__file__).parents[1] / "fakes" / "stdio_board.py"
+each_cli = pytest.mark.parametrize("name", WANTED)
+
+WRITE = {"write": "model.txt", "text": "written by a model\n"}
+BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
+END = [
+    {"tool": "get_next_action"},
+    {"tool": "report_completed", "arguments": {"result": "success", "summary": "as told"}},
+    {"tool": "get_next_action"},
+]
+HOLD = {"shell": "until [ -e .aiagent/go ]; do sleep 0.2; done"}
+#: Claude refuses a command that only sleeps.
+FOREVER = {"shell": "until [ -e .aiagent/never ]; do sleep 0.2; done"}
+#: So that what it starts by its shell is not refused; claude refuses `bypass` to root without it.
+UNASKED = {"approval": "bypass"}
+#: Its first words come sooner than this, from every one of them, on two busy cores.
+SILENCE = "45s"
+
+
+@pytest.fixture(scope="session")
+def clis() -> Iterator[Path]:
+    """The folder with the programs."""
+    yield from programs()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IS_SANDBOX", "1")
+
+
+def planned(folder: Path, *steps: dict[str, Any]) -> tuple[str, str]:
+    """A plan, as the words that the scripted model is started with."""
+    file = folder / "plan.json"
+    file.write_text(json.dumps(steps))
+    return "--plan", str(file)
+
+
+def add(home: House, **options: str) -> str:
+    task = home.add("Write a file", "Write model.txt.", **{"max_attempts": "1", **options})
+    return str(task["id"])
+
+
+def with_words(home: House, words: str) -> list[int]:
+    """Processes of this house whose command line holds these words."""
+    found: list[int] = []
+    for pid in living(home):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if words.encode() in line.replace(b"\0", b" "):
+            found.append(pid)
+    return found
+
+
+def nothing_is_left(home: House) -> bool:
+    """Whether only our own program lives, with nothing that it started; and the model."""
+    known = {process.pid for process in home.processes}
+    return not set(living(home)) - known - set(with_words(home, "model_server.py"))
+
+
+def see(name: str, scenario: str, run: dict[str, Any]) -> None:
+    """A cell of the table of CLIs and scenarios."""
+    end = f"{run['outcome']} {run['reason'] or ''}".strip()
+    print(f"\n| {name} | {scenario} | exit code {run['exit_code']} | {end} |")
+
+
+@each_cli
+def test_a_question_ends_the_session_and_its_answer_resumes_it(
+    name: str, short_dir: Path, clis: Path
+):
+    ask = {"tool": "ask_human", "arguments": {"text": "Which word?"}}
+    wait = {"say": "I wait for a person.", "until": "xylophone"}
+    plan = planned(short_dir, *BEGIN, ask, wait, *BEGIN, {"tool": "get_next_action"}, WRITE, *END)
+    with (
+        model(short_dir, *plan) as served,
+        working(short_dir, name, clis, served, ask={"hold_seconds": 0.5}) as home,
+    ):
+        task_id = add(home)
+        first = ended(home, task_id)
+        told = output_of(home, first)
+        assert (first["outcome"], first["reason"]) == ("suspended", "asked"), told
+        (question,) = home.ask("list_questions")["questions"]
+        home.ask("answer_question", question_id=question["id"], answer="xylophone")
+        done = home.finished(task_id, RUN_SECONDS)
+        _, second = home.runs(task_id)
+        assert (done["status"], done["attempt"]) == ("succeeded", 1), output_of(home, second)
+        assert second["resumed_session_id"] == first["provider_session_id"] is not None
+        assert git(home.repo, "show", f"{second['commit']}:model.txt") == "written by a model"
+        see(name, "question, then resumed", second)
+
+
+@each_cli
+@pytest.mark.parametrize("fault", ["hang", "status", "drop"])
+def test_one_bad_answer_in_the_middle_is_got_over(
+    name: str, fault: str, short_dir: Path, clis: Path
+):
+    """Or is told by its name, in time; hanging for ever is ended by the silence."""
+    plan = planned(short_dir, *BEGIN, {"tool": "get_next_action"}, WRITE, *END)
+    words = ["--fault", fault, "--after", "3", "--times", "1", "--status", "529"]
+    with (
+        model(short_dir, *plan, *words) as served,
+        working(short_dir, name, clis, served, silence_timeout=SILENCE) as home,
+    ):
+        run = ended(home, add(home))
+        named = {"hang": "stalled", "status": "overloaded", "drop": "network"}[fault]
+        assert (run["outcome"], run["reason"]) in {
+            ("succeeded", None),
+            ("failed", named),
+        }, output_of(home, run)
+        until("nothing of it is left", lambda: nothing_is_left(home))
+        see(name, f"{fault} once", run)
+
+
+@each_cli
+def test_a_model_that_never_answers_ends_by_silence(name: str, short_dir: Path, clis: Path):
+    with (
+        model(short_dir, "--fault", "hang") as served,
+        working(short_dir, name, clis, served, silence_timeout="15s") as home,
+    ):
+        run = ended(home, add(home))
+        assert (run["outcome"], run["reason"]) == ("failed", "stalled"), output_of(home, run)
+        until("nothing of it is left", lambda: nothing_is_left(home))
+        see(name, "hang", run)
+
+
+@each_cli
+def test_what_its_shell_leaves_behind_is_ended(name: str, short_dir: Path, clis: Path):
+    """A process of its own session, which no signal to the CLI reaches."""
+    left = {"shell": "setsid nohup sleep 98765 >/dev/null 2>&1 </dev/null & echo begun"}
+    plan = planned(short_dir, *BEGIN, {"tool": "get_next_action"}, left, WRITE, *END)
+    with (
+        model(short_dir, *plan) as served,
+        working(short_dir, name, clis, served, **UNASKED) as home,
+    ):
+        task_id = add(home)
+        run = ended(home, task_id)
+        assert run["outcome"] == "succeeded", output_of(home, run)
+        run = home.over(run["id"])
+        assert [one for one in run["leftovers"] if "sleep 98765" in one], output_of(home, run)
+        assert run["leftovers_ended"]
+        until("nothing of it is left", lambda: nothing_is_left(home))
+        see(name, "shell child left behind", run)
+
+
+@each_cli
+def test_cancelled_in_the_middle_of_a_command_nothing_of_it_lives(
+    name: str, short_dir: Path, clis: Path
+):
+    plan = planned(short_dir, *BEGIN, FOREVER, *END)
+    with (
+        model(short_dir, *plan) as served,
+        working(short_dir, name, clis, served, **UNASKED) as home,
+    ):
+        task_id = add(home)
+        until("its command runs", lambda: with_words(home, "aiagent/never"), RUN_SECONDS)
+        home.run("task", "cancel", task_id)
+        run = ended(home, task_id)
+        assert (run["outcome"], run["reason"]) == ("cancelled", "cancelled"), output_of(home, run)
+        until("nothing of it is left", lambda: nothing_is_left(home))
+        see(name, "ended in the middle of a command", run)
+
+
+@each_cli
+def test_a_killed_coordinator_takes_it_up_again(name: str, short_dir: Path, clis: Path):
+    """It is in the middle of a command, and goes on as if nothing had been."""
+    plan = planned(short_dir, *BEGIN, {"tool": "get_next_action"}, HOLD, WRITE, *END)
+    with (
+        model(short_dir, *plan) as served,
+        working(short_dir, name, clis, served, **UNASKED) as home,
+    ):
+        task_id = add(home)
+        until("its command runs", lambda: with_words(home, "until ["), RUN_SECONDS)
+        home.processes[-1].kill()
+        home.processes[-1].wait()
+        home.ready()
+        until("it is taken up", lambda: home.logged("run.adopted"))
+        home.go(task_id)
+        done = home.finished(task_id, RUN_SECONDS)
+        (run,) = home.runs(task_id)
+        told = output_of(home, run)
+        assert (done["status"], run["outcome"], run["exit_code"]) == (
+            "succeeded",
+            "succeeded",
+            0,
+        ), told
+        until("nothing of it is left", lambda: nothing_is_left(home))
+        see(name, "coordinator killed, taken up again", run)
+
+
+@each_cli
+def test_a_cli_that_is_killed_is_resumed_by_the_next_attempt(
+    name: str, short_dir: Path, clis: Path
+):
+    """Its session is on the disk; where it is not, the next one begins anew with the hand-off."""
+    plan = planned(short_dir, *BEGIN, HOLD, *BEGIN, {"tool": "get_next_action"}, WRITE, *END)
+    with (
+        model(short_dir, *plan) as served,
+        working(short_dir, name, clis, served, **UNASKED) as home,
+    ):
+        task_id = add(home, max_attempts="4")
+        until("its command runs", lambda: with_words(home, "aiagent/go"), RUN_SECONDS)
+        (first,) = home.runs(task_id)
+        started = json.loads((home.state / "run" / first["id"] / "started").read_text("utf-8"))
+        os.kill(started["pid"], signal.SIGKILL)
+        first = ended(home, task_id)
+        assert (first["outcome"], first["reason"]) == ("failed", "signal"), output_of(home, first)
+
+        # where the conversation forgot the call that was under way, its model makes it once more
+        def go_on() -> bool:
+            if with_words(home, "aiagent/go"):
+                home.go(task_id)
+            return home.task(task_id)["status"] in {"succeeded", "failed"}
+
+        until("its task is over", go_on, RUN_SECONDS)
+        *_, last = home.runs(task_id)
+        assert last["outcome"] == "succeeded", output_of(home, last)
+        second = home.runs(task_id)[1]
+        see(name, f"killed; then resumed: {second['resumed_session_id'] is not None}", last)
+
+
+def kept_of(home: Path) -> set[str]:
+    """What lies in a home, as far as a name says what it is for: two folders deep."""
+    found = (path.relative_to(home) for path in home.rglob("*") if not path.is_dir())
+    # what is named after a folder or a session has another name each time
+    return {re.sub(r"[0-9a-f-]{8,}", "*", "/".join(path.parts[:2])) for path in found}
+
+
+@each_cli
+def test_nothing_lies_in_the_home_that_the_bare_cli_does_not_leave_there(
+    name: str, short_dir: Path, clis: Path
+):
+    """The same program, once by hand with the same model, once under supervision."""
+    bare, ours = short_dir / "bare", short_dir / "ours"
+    for folder in (bare, ours):
+        folder.mkdir()
+    with model(short_dir) as served, working(ours, name, clis, served) as home:
+        run = ended(home, add(home))
+        assert run["outcome"] == "succeeded", output_of(home, run)
+        by_hand(name, bare, home, clis)
+        mine = kept_of(home.root / "home")
+        own = {path for path in mine if path.startswith(("state/aiagent", "config/aiagent"))}
+        added = mine - own - kept_of(bare / "home")
+        print(f"\n{name}: bare {sorted(kept_of(bare / 'home'))}\n  ours {sorted(mine - own)}")
+        assert not added
+        assert git(home.repo, "status", "--porcelain", "--ignored") == ""
+
+
+def by_hand(name: str, root: Path, home: House, clis: Path) -> None:
+    """Run the bare CLI once, in a home of its own and with a server of tools, as its user would."""
+    board = [sys.executable, str(STDIO_BOARD), str(root / "calls")]
+    server = {"command": board[0], "args": board[1:]}
+    entry = f"command={json.dumps(board[0])},args={json.dumps(board[1:])}"
+    servers = ["--mcp-config", json.dumps({"mcpServers": {"mine": server}})]
+    words = {
+        "claude": ["-p", "--model", MODEL, "--output-format", "stream-json", "--verbose", *servers],
+        "codex": ["exec", "--json", "-m", MODEL, "-c", f"mcp_servers.mine={{{entry}}}"],
+        "gemini": ["-m", MODEL, "--skip-trust", "-o", "stream-json"],
+        "opencode": ["run", "-m", f"scripted/{MODEL}", "--format", "json"],
+        "qwen": ["-m", MODEL, "-o", "stream-json", *servers],
+    }[name]
+    settings: dict[str, Any] = home.settings.get("ai_providers", {}).get(name, {})
+    theirs, mine = str(home.root / "home"), root / "home"
+    env = {key: value.replace(theirs, str(mine), 1) for key, value in home.env.items()}
+    (mine / "state").mkdir(parents=True)
+    if name == "gemini":
+        (mine / ".gemini").mkdir()
+        chosen = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+        (mine / ".gemini" / "settings.json").write_text(json.dumps(chosen))
+    if name == "opencode":
+        file = Path(theirs) / "config" / "opencode" / "opencode.json"
+        told = {
+            **json.loads(file.read_text("utf-8")),
+            "mcp": {"mine": {"type": "local", "command": board}},
+        }
+        (mine / "config" / "opencode").mkdir(parents=True)
+        (mine / "config" / "opencode" / "opencode.json").write_text(json.dumps(told))
+    repo = root / "repo"
+    git(root, "clone", "-q", str(home.repo), str(repo))
+    done = subprocess.run(
+        [str(clis / name), *words[:1], *settings.get("cli_args", ()), *words[1:]],
+        input=b"Say that you are done.",
+        cwd=repo,
+        env={"LANG": "C.UTF-8", **env},
+        capture_output=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
