@@ -8,6 +8,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import board, locate
+from aiagent_coordinator.cli.doings import doing
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.wire import lockfile
 
@@ -37,6 +38,9 @@ def status(as_json: bool) -> None:
         output.result(text("status.degraded", what=", ".join(map(str, answer["degraded"]))))  # pyright: ignore[reportArgumentType] - our own server's answer
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
+    for one in cast("list[dict[str, Any]]", answer.get("live") or []):
+        if one.get("activity") or one.get("context"):
+            output.result(text("status.live", **one, told=doing(one)))
     # our own server's answer, whose shape its tests hold
     for section in ("circuit", "wait"):
         for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
