@@ -1,4 +1,4 @@
-"""What a run does, in short; and `logs --steps` and `logs --activity`: what it did, as its folder tells."""
+"""`logs --steps` and `logs --activity`: what a run did, as its folder tells; masked when it was written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from aiagent_coordinator.redaction import Masker, printable
 FILES = {"steps": "steps.jsonl", "activity": "activity.log"}
 #: Shown of arguments and results in a table.
 PREVIEW_CHARS = 60
-
-
-def doing(run: dict[str, Any]) -> str:
-    """What a run does, and how much its model has before it."""
-    told = str(run.get("activity") or "")
-    context: dict[str, Any] = run.get("context") or {}
-    used, limit = context.get("used"), context.get("limit")
-    if not used:
-        return told
-    size = f"{used / limit:.0%} of its context" if limit else f"{used} tokens of context"
-    return f"{told} ({size})" if told else size
 
 
 def show(what: str, run: dict[str, Any], folder: Path, masker: Masker, zone: str | None) -> None:

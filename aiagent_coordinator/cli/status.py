@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import board, locate
-from aiagent_coordinator.cli.doings import doing
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.wire import lockfile
 
@@ -38,18 +38,28 @@ def status(as_json: bool) -> None:
         output.result(text("status.degraded", what=", ".join(map(str, answer["degraded"]))))  # pyright: ignore[reportArgumentType] - our own server's answer
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
-    for one in cast("list[dict[str, Any]]", answer.get("live") or []):
-        if one.get("activity") or one.get("context"):
-            output.result(text("status.live", **one, told=doing(one)))
-    # our own server's answer, whose shape its tests hold
-    for section in ("circuit", "wait"):
-        for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
-            output.result(text(f"status.{section}", **one))
+    _print_lines(answer)
     waiting: dict[str, int] = answer.get("approvals") or {}
     if any(waiting.values()):
         output.result(text("status.approvals", **waiting))
     if answer.get("questions"):
         output.result(text("status.questions", counts=answer["questions"]))
+
+
+def _print_lines(answer: Mapping[str, Any]) -> None:
+    """Print what there are several of: what runs do, what rests, waits, or needs a person."""
+    # our own server's answer, whose shape its tests hold
+    for one in cast("list[dict[str, Any]]", answer.get("live") or []):
+        if one.get("activity") or one.get("context"):
+            output.result(text("status.live", **one, told=output.doing(one)))
+    for section in ("circuit", "wait"):
+        for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
+            output.result(text(f"status.{section}", **one))
+    for one in cast("list[dict[str, Any]]", answer.get("parked") or []):
+        output.result(one["why"])
+    for one in cast("list[dict[str, Any]]", answer.get("logins") or []):
+        said = f" ({one['text']})" if one.get("text") else ""
+        output.result(text("status.login", lane=one["lane"], said=said))
 
 
 def _counts(counts: object) -> str:

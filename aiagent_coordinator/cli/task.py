@@ -10,7 +10,6 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call, call_pages, locate
-from aiagent_coordinator.cli.doings import doing
 from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
@@ -141,7 +140,7 @@ def show(task_id: str, as_json: bool) -> None:
         output.result(text("task.tell", **one, state=heard(one, found["status"], zone)))
     runs: list[dict[str, Any]] = answer.get("runs") or []
     for run in runs:
-        ended = run.get("outcome") or f"{run['phase']}  {doing(run)}".strip()
+        ended = run.get("outcome") or f"{run['phase']}  {output.doing(run)}".strip()
         output.result(text("task.run", id=run["id"], attempt=run["attempt"], state=ended))
 
 

@@ -23,7 +23,9 @@ from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.stated import stated_by, stream_of
 from aiagent_coordinator.pipeline.summary import summarize
+from aiagent_coordinator.pipeline.told_limit import limit_told
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, Output, diagnose
+from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event
@@ -73,6 +75,8 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
         verification=_verification(record, end.outcome).value,
         diagnosis=_described(record, found, context),
     )
+    if end.reason in CLOSING and found is not None:
+        record = record.at(Stage.COLLECT, limit=limit_told(record, found, context))
     if end.outcome in _HANDED_ON:
         record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
     record = record.at(Stage.COLLECT, usage=stated.get("usage"))
@@ -238,6 +242,7 @@ async def tell_result(record: RunRecord, context: Context, _control: Control) ->
         "usage": record.usage,
         "live": (record.stated or {}).get("live"),
         "question": record.asks,
+        "limit": record.limit,
     }
     try:
         await context.reporter.deliver(record.run_id, 2, "report_run_result", report)

@@ -88,6 +88,10 @@ class Context:
     #: What agents show a server of another make, by their ids; never journaled.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     skills: SkillSource = field(default_factory=NoSkills)
+    #: Accounts of providers: provider → account → variables of its program; never journaled.
+    accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
+    )
 
     def definition_of(self, record: RunRecord) -> Definition:
         """The definition of a run's CLI, in the run's mode."""
@@ -133,6 +137,13 @@ class Control:
         self.warnings[finding.kind] = finding.text
         self.on_warning()
 
+    def hear(self, idents: Iterable[str]) -> None:
+        """Its program took messages up; the server is to know soon."""
+        new = [one for one in idents if one not in self.heard]
+        self.heard |= dict.fromkeys(new)
+        if new:
+            self.on_warning()
+
     def say(self, live: dict[str, Any]) -> None:
         """Take what its program said of itself by now; it goes to the server with a renewal soon."""
         before, self.live = self.live, live
@@ -160,13 +171,6 @@ class Control:
         tokens = sum(used.get(key) or 0 for key in ("in", "out", "cache"))
         sums = {"tokens": tokens, "cost": used.get("cost") or 0.0}
         return any(sums.get(key, 0) >= most for key, most in tell_at.items())
-
-    def hear(self, idents: Iterable[str]) -> None:
-        """Its program took messages up; the server is to know soon."""
-        new = [one for one in idents if one not in self.heard]
-        self.heard |= dict.fromkeys(new)
-        if new:
-            self.on_warning()
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
         """Ask for the tree to be ended; the first reason stands, a kill may come later."""

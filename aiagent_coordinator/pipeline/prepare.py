@@ -34,11 +34,11 @@ from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.handoff import left_for
-from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_file
+from aiagent_coordinator.pipeline.launching import account_env, rendered_for, system_prompt_file
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
-from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.modes import mode_of, takes_session
 from aiagent_coordinator.providers.shape import AnswersVia, Mode
 from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.sandbox.policy import Kind
@@ -144,6 +144,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
     mode = mode_of(context.catalog.get(record.provider), record.agent.get("mode"))
     record = _session(record.at(Stage.PREPARE, is_live=mode is Mode.LIVE), context)
+    account_env(record, context)  # refuses an account that is not declared here
     prompt = _prompt(_without_role(record, context), context)
     rendered = rendered_for(record, context, prompt)
     for name, content in rendered.files.items():
@@ -218,7 +219,7 @@ def _write_credentials(record: RunRecord, context: Context) -> None:
 def _session(record: RunRecord, context: Context) -> RunRecord:
     """Go on with the session of the run before where the CLI can; else begin one."""
     before: dict[str, Any] = record.task.get("resume") or {}
-    can_resume = bool(context.catalog.get(record.provider).launch.resume)
+    can_resume = takes_session(context.catalog.get(record.provider), is_live=record.is_live)
     return record.at(
         Stage.PREPARE,
         resumed_session_id=before.get("provider_session_id") if can_resume else None,

@@ -95,8 +95,8 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
         if _is_over_time(record, context, limits):
             control.stop("timed_out")
         await _deliver_answer(record, context, control)
-        await _listen(control)
         await telling.go_on()
+        await _listen(control)
         taken = await reading.take(now)
         for finding in judge.judge(replace(taken, awaits_person=_awaits_person(record, control))):
             _heed(finding, record, control)

@@ -176,9 +176,9 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
             del facts["phase"]
     if facts:
         unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
+    tells.heard(unit, run, line.heard)
     if line.live is not None:
         keep_live(unit, run, line.live, actor=f"coordinator:{run.coordinator_id}")
-    tells.heard(unit, run, line.heard)
     keep_warnings(unit, run, line.warnings, actor=f"coordinator:{run.coordinator_id}")
     if line.progress is None or run.task_id is None:
         return

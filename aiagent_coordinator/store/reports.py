@@ -172,6 +172,7 @@ def record_result(
         actor=_actor(run),
         facts=_run_facts(report, run),
         task_facts=_task_facts(report, run),
+        limit=report.limit,
     )
     task = end_run(unit, run, task, ending, policy)
     answer = ResultAnswer(

@@ -170,12 +170,14 @@ def run_of(row: RowMapping) -> Run:
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
+        listens=row["listens"],
         activity=row["activity"],
         context=row["context"],
         compactions=row["compactions"],
         limits=tuple(row["limits"] or ()),
         counts=row["counts"],
-        listens=row["listens"],
+        account=row["account"],
+        model=row["model"],
     )
 
 

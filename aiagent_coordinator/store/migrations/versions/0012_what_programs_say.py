@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0015"
-down_revision = "0014"
+revision = "0012"
+down_revision = "0011"
 
 # A frozen copy: the program's own types may change, this history may not.
 DOCUMENT = sa.JSON().with_variant(JSONB(), "postgresql")
