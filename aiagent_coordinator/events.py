@@ -77,6 +77,9 @@ STORE_EVENTS: dict[str, str] = {
     "quota.declared": "What the configuration says of accounts, budgets or prices changed.",
     "quota.closed": "A limit was reached, or somebody must log in: nothing starts there; data: provider, account, model, window, cause, until, confidence.",
     "quota.opened": "Something may start there again; data: provider, account, model, window, cause.",
+    "tell.sent": "A person told a task's agent something; data: tell_id, interrupts.",
+    "tell.passed": "It is on its way to a run; data: tell_id, way.",
+    "tell.delivered": "An agent had it; data: tell_id, way.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

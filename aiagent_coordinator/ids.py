@@ -21,11 +21,11 @@ ProjectId = NewType("ProjectId", str)
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 #: Prefixes in use: task, project, agent, run, question, notice, message, conversation, delegation, skill,
-#: hand-off, audit, one time that an audit fired, event, artifact, session, coordinator.
+#: hand-off, audit, one time that an audit fired, event, artifact, session, coordinator, message to a task's agent.
 PREFIXES = frozenset(
     {
         *("tsk", "prj", "agt", "run", "qst", "ntf", "msg", "cnv", "dlg", "skl", "hnd"),
-        *("aud", "fir", "evt", "art", "ses", "crd"),
+        *("aud", "fir", "evt", "art", "ses", "crd", "tel"),
     }
 )
 #: What people may choose as the id of a project or an agent.

@@ -47,6 +47,21 @@ _ENGLISH: dict[str, str] = {
     "help.chat.conversations": "List what agents talk about among themselves, oldest first: the last 20.",
     "help.chat.read": "Read a conversation of two agents: its last 100 messages.",
     "help.chat.end": "End a conversation of two agents; both are told.",
+    "help.tell": "Tell the agent of a task something while it works; `-` reads TEXT from standard input. ID "
+    "is a task or a run, or the beginning of one. It hears it in the turn it is in where its program can, "
+    "else with its next call of ours, else when the task starts again.",
+    "help.option.interrupt": "Break off what it does now, where its program can.",
+    "tell.sent": "{id} to {task}: {way}",
+    "tell.way.turn": "on its way into the turn that it is in",
+    "tell.way.call": "its agent hears it with its next call",
+    "tell.way.start": "its next run is told",
+    "tell.way.next": "its next run is told",
+    "task.tell": "told  {author}: {body}  ({state})",
+    "task.tell.waits": "not heard yet",
+    "task.tell.missed": "never heard: the task was over",
+    "task.tell.turn": "heard in its turn, {at}",
+    "task.tell.call": "heard with a call, {at}",
+    "task.tell.start": "heard at its start, {at}",
     "help.option.side": "Only those of this agent.",
     "help.option.open": "Only those that go on.",
     "help.option.chat_project": "The project it works in.",
@@ -205,6 +220,8 @@ _ENGLISH: dict[str, str] = {
     "help.option.coordinator": "Says nothing here: for command lines of aiagent-runner.",
     "help.option.format": "Read the file as one of aiagent-runner or as our own, whatever it looks like.",
     "help.option.priority": "Higher comes first.",
+    "help.option.budget": "What all its runs may use: tokens like 50k or 2M, or money like $2; may be given "
+    "for both.",
     "help.option.by": "What sums are made by; a day is one of UTC.",
     "help.option.days": "Only runs that ended in the last N days.",
     "help.option.project": "The project it belongs to.",
@@ -403,6 +420,7 @@ _ENGLISH: dict[str, str] = {
     "list.no_conversations": "No conversations.",
     "list.no_runs": "No runs.",
     "usage.none": "No run has ended in that time.",
+    "usage.estimated": "~: with an estimate, by the `prices` of the settings.",
     "usage.silent": "{runs} of the runs did not say what they used.",
     # limits of providers
     "quota.none": "No limit of a provider is known.",

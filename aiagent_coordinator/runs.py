@@ -71,7 +71,6 @@ REASONS: dict[str, ReasonClass] = {
             "refused_permission",
             "workflow_not_found",
             "workspace_invalid",
-            "budget",
             "attempts_exhausted",
         ),
         ReasonClass.PERMANENT,
@@ -102,7 +101,8 @@ REASONS: dict[str, ReasonClass] = {
         ReasonClass.INFRA,
     ),
     **dict.fromkeys(
-        ("rate_limited", "quota", "billing", "model_unavailable", "auth"), ReasonClass.PARKED
+        ("rate_limited", "quota", "billing", "model_unavailable", "auth", "budget"),
+        ReasonClass.PARKED,
     ),
     **dict.fromkeys(
         ("asked", "delegated", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS
@@ -293,6 +293,8 @@ class Run:
     answers_on_stdin: bool = False
     #: What it is for; fixed when it is claimed.
     duty: Duty = Duty.WORKER
+    #: What its program takes in while it works: `turn`, `interrupt`; None: nothing. See `tells`.
+    listens: str | None = None
     #: With `provider`: what it works on. No model: the program's own default.
     account: str = DEFAULT_ACCOUNT
     model: str | None = None

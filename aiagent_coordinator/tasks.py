@@ -122,6 +122,13 @@ TRANSITIONS: tuple[Transition, ...] = (
     _t("T4", (_S.QUEUED,), _S.RUNNING, "claimed"),
     _t("T5", (_S.RUNNING,), _S.WAITING, "asked", wait_reasons=frozenset({WaitReason.INPUT})),
     _t(
+        "T5",
+        (_S.QUEUED,),
+        _S.WAITING,
+        "a person is asked about its budget or its wait",
+        wait_reasons=frozenset({WaitReason.INPUT}),
+    ),
+    _t(
         "T6",
         (_S.RUNNING,),
         _S.WAITING,
@@ -193,7 +200,12 @@ TRANSITIONS: tuple[Transition, ...] = (
     _t("T19", (_S.WAITING,), _S.FAILED, "waited too long"),
     _t("T20", (_S.RUNNING,), _S.QUEUED, "run lost"),
     _t("T20", (_S.RUNNING,), _S.FAILED, "run lost too often"),
-    _t("T21", (_S.QUEUED, _S.BLOCKED), _S.FAILED, "dependency failed, or the deadline passed"),
+    _t(
+        "T21",
+        (_S.QUEUED, _S.BLOCKED),
+        _S.FAILED,
+        "dependency failed, the deadline passed, or its budget is used up",
+    ),
     _t(
         "T22",
         (_S.RUNNING,),
@@ -302,6 +314,8 @@ class Question:
     answered_at: datetime | None = None
     closed_at: datetime | None = None
     closed_reason: str | None = None
+    #: `question`; `permission`: whether its program may do something.
+    kind: str = "question"
 
     @property
     def is_open(self) -> bool:
@@ -344,6 +358,10 @@ class Agent:
     workflow: str | None = None
     #: A person is never started: agents belong to it, on the machine that it works at.
     kind: AgentKind = AgentKind.PROGRAM
+    #: `one-shot` or `live`; None: as its provider says.
+    mode: str | None = None
+    #: What it may do and who is asked; None: its approval alone says. See `permissions`.
+    permissions: dict[str, Any] | None = None
 
     @property
     def is_person(self) -> bool:
@@ -394,6 +412,8 @@ class Task:
     approval: str | None = None
     #: Whose word its result needs: `person`, or an agent's id; None: nobody's.
     review_by: str | None = None
+    #: What all its runs may use: `tokens`, `usd`; None: what the settings say.
+    budget: dict[str, float] | None = None
     #: How often its result was sent back.
     review_rounds: int = 0
     #: What was said of it: `verdict`, `by`, `at`, `reason`, oldest first.

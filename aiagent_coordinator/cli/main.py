@@ -63,6 +63,7 @@ for name, module in (
     ("task", "task"),
     ("run", "run"),
     ("chat", "chat"),
+    ("tell", "tell"),
     ("status", "status"),
     ("stop", "stop"),
     ("project", "project"),

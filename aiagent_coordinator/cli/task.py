@@ -13,7 +13,7 @@ from aiagent_coordinator.cli.connect import call, call_pages, locate
 from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.messages import text
-from aiagent_coordinator.tasks import TaskStatus
+from aiagent_coordinator.tasks import TERMINAL, TaskStatus
 
 #: What the board takes; more is refused here, before it is read to its end.
 DESCRIPTION_BYTES = 256 * 1024
@@ -41,6 +41,9 @@ task.add_command(Later("unlock", "unlock", "unlock_task", "task."))
 @click.option("--needs-approval", is_flag=True, help=text("help.option.needs_approval"))
 @click.option("--review-by", metavar="WHO", help=text("help.option.review_by"))
 @click.option("--workflow", metavar="NAME", help=text("help.option.workflow"))
+@click.option(
+    "--budget", "budgets", multiple=True, metavar="AMOUNT", help=text("help.option.budget")
+)
 @options.as_json
 @options.common
 def add(
@@ -57,6 +60,7 @@ def add(
     needs_approval: bool,
     review_by: str | None,
     workflow: str | None,
+    budgets: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Put a task on the board."""
@@ -71,6 +75,7 @@ def add(
         "checks": [{"argv": argv_of(check)} for check in checks] or None,
         "branch": branch,
         "workflow": workflow,
+        "budget": list(budgets) or None,
         "needs_approval": needs_approval or None,
         "review_by": review_by,
     }
@@ -134,6 +139,10 @@ def show(task_id: str, as_json: bool) -> None:
     left: list[dict[str, Any]] = answer.get("handoffs") or []
     for one in left:
         output.result(text("task.handoff", **one))
+    zone = locate(options.current()).zone
+    told: list[dict[str, Any]] = answer.get("tells") or []
+    for one in told:
+        output.result(text("task.tell", **one, state=heard(one, found["status"], zone)))
     runs: list[dict[str, Any]] = answer.get("runs") or []
     for run in runs:
         ended = run.get("outcome") or run["phase"]
@@ -234,6 +243,13 @@ def depend(task_id: str, on: tuple[str, ...], not_on: str | None, as_json: bool)
         output.json_result(changed)
     else:
         output.result(text("task.depends", id=changed["id"], status=standing(changed)))
+
+
+def heard(one: dict[str, Any], status: str, zone: str) -> str:
+    """Whether the agent of a task has heard a message, for people."""
+    if one["delivered_at"] is None:
+        return text("task.tell.missed" if TaskStatus(status) in TERMINAL else "task.tell.waits")
+    return text(f"task.tell.{one['way']}", at=output.local(one["delivered_at"], zone))
 
 
 def standing(item: dict[str, Any]) -> str:

@@ -189,6 +189,11 @@ class ProviderSettings(Model):
         ge=1,
         le=100000,
     )
+    mode: Literal["one-shot", "live"] | None = setting(
+        None,
+        "Whether its agents can be told more while they work (`live`), where the program can; without, as "
+        "its definition says.",
+    )
     like: str | None = setting(
         None,
         "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",
@@ -288,6 +293,12 @@ class AgentSettings(SandboxSettings):
         "`bypass` needs a sandbox, or `i_understand_unsandboxed: true`.",
         reload="live",
     )
+    mode: Literal["one-shot", "live"] | None = setting(
+        None,
+        "`live`: it can be told more in the middle of a turn, and interrupted (see `tell`), where its "
+        "program can; refused where it cannot. Without, as its provider says.",
+        reload="live",
+    )
     passkey: Secret | None = setting(
         None,
         "With it a process of the agent outside its run's own tree can authenticate as the run. "
@@ -346,6 +357,7 @@ class AgentSettings(SandboxSettings):
             hierarchy=Duty(self.hierarchy),
             parent_id=self.parent,
             workflow=self.workflow,
+            mode=self.mode,
         )
 
 

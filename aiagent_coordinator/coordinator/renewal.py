@@ -27,6 +27,9 @@ PHASES = {
     Stage.WATCH: "running",
 }
 
+#: What a run learns from the answer to a renewal.
+_LEARNT = ("report", "question", "hello_at", "authenticated_at", "tells")
+
 
 class Renewal:
     """Renews all leases in one call, every so many seconds and whenever the server has news."""
@@ -132,12 +135,11 @@ def _describe(live: LiveRun) -> dict[str, Any]:
         "fence": record.fence,
         "phase": PHASES.get(record.stage, "finishing"),
         "warnings": {**record.warnings, **live.control.warnings},
+        "heard": list(live.control.heard),
     }
 
 
 def _tell(live: LiveRun, item: Mapping[str, Any]) -> None:
     if item.get("stop"):
         live.control.stop(str(item["stop"].get("reason") or "stopped"))
-    live.control.learn(
-        {key: item.get(key) for key in ("report", "question", "hello_at", "authenticated_at")}
-    )
+    live.control.learn({key: item.get(key) for key in _LEARNT})

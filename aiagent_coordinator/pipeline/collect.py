@@ -57,7 +57,7 @@ async def collect(record: RunRecord, context: Context, _control: Control) -> Run
 
 
 def _collect(record: RunRecord, context: Context) -> RunRecord:
-    definition = context.catalog.get(record.provider)
+    definition = context.definition_of(record)
     found: Diagnosis | None = None
     if record.shim is not None and not record.report:
         folder = context.state.run(record.run_id)
@@ -96,7 +96,7 @@ def _session_id(record: RunRecord, context: Context) -> str | None:
     """What the CLI calls its session: as it says itself, else as we told it to."""
     if record.shim is None:
         return None
-    definition = context.catalog.get(record.provider)
+    definition = context.definition_of(record)
     head = _head(context.state.run(record.run_id) / "out")
     ours = record.new_session_id if definition.launch.own_session_id else None
     return session_id(definition.output.dialect, head) or record.resumed_session_id or ours
@@ -106,7 +106,7 @@ def _usage(record: RunRecord, context: Context) -> dict[str, Any] | None:
     """What the CLI says that it used; None where it does not say, or never began."""
     if record.shim is None:
         return None
-    dialect = context.catalog.get(record.provider).output.dialect
+    dialect = context.definition_of(record).output.dialect
     found = usage_of(dialect, last_lines(context.state.run(record.run_id) / "out", USAGE_BYTES))
     return None if found is None else found.as_json()
 

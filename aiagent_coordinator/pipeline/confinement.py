@@ -160,9 +160,15 @@ def _of_cli(record: RunRecord, context: Context) -> Places:
         write=(*common.write, *files, *_state_paths(definition, context)),
         read=(*common.read, *readable),
         door=socket if socket == context.socket else socket.parent,
-        programs=(Path(record.argv[0]),),
+        programs=programs_of(record),
         path_env=common.path_env,
     )
+
+
+def programs_of(record: RunRecord) -> tuple[Path, ...]:
+    """What is executed: the CLI, and the driver's interpreter where it is driven."""
+    first = Path(record.argv[0])
+    return (first, Path(record.argv[record.argv.index("--") + 1])) if record.is_live else (first,)
 
 
 def _own(record: RunRecord) -> Iterator[str]:

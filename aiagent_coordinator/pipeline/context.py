@@ -6,7 +6,7 @@ implements over its outbox.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.limits import Finding, LimitOverrides, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
+from aiagent_coordinator.providers.modes import in_mode
+from aiagent_coordinator.providers.shape import Definition
 from aiagent_coordinator.redaction import Masker
 from aiagent_coordinator.sandbox.keeper import Sandboxes
 
@@ -90,6 +92,10 @@ class Context:
         default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
     )
 
+    def definition_of(self, record: RunRecord) -> Definition:
+        """The definition of a run's CLI, in the run's mode."""
+        return in_mode(self.catalog.get(record.provider), is_live=record.is_live)
+
     def limits_of(self, record: RunRecord) -> RunLimits:
         """The limits of one run."""
         return self.overrides.of(
@@ -113,12 +119,22 @@ class Control:
         self.on_warning: Callable[[], None] = _nobody
         #: Questions whose answers were given to the CLI by this life of ours.
         self.delivered: set[str] = set()
+        #: Messages of people that were given to its program by this life of ours, and those it took up.
+        self.said: set[str] = set()
+        self.heard: dict[str, None] = {}
         self._changed = anyio.Event()
 
     def warn(self, finding: Finding) -> None:
         """Keep a warning; it goes to the server with the next renewal."""
         self.warnings[finding.kind] = finding.text
         self.on_warning()
+
+    def hear(self, idents: Iterable[str]) -> None:
+        """Its program took messages up; the server is to know soon."""
+        new = [one for one in idents if one not in self.heard]
+        self.heard |= dict.fromkeys(new)
+        if new:
+            self.on_warning()
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
         """Ask for the tree to be ended; the first reason stands, a kill may come later."""

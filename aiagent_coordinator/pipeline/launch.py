@@ -16,6 +16,7 @@ from aiagent_coordinator.paths import host_id
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launching import spec_for
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.providers.modes import listens_of
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ async def _tell_started(record: RunRecord, context: Context) -> None:
             "tool_timeout_seconds": _tool_timeout(record, context),
             "resumed_session_id": record.resumed_session_id,
             "answers_on_stdin": record.stdin == "answers",
+            "listens": listens_of(context.catalog.get(record.provider), is_live=record.is_live),
         },
     )
 
@@ -179,6 +181,7 @@ async def tell_exit(record: RunRecord, context: Context, _control: Control) -> R
         "leftovers": list(record.leftovers),
         "leftovers_ended": context.limits_of(record).kill_leftovers,
         "warnings": record.warnings,
+        "heard": list(record.heard),
     }
     _tell_leftovers(record, context)
     try:

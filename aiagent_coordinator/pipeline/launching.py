@@ -44,6 +44,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         project_id=record.project_id,
         agent_id=record.agent_id,
         tools=GUEST_TOOLS if record.is_guest else AGENT_TOOLS,
+        is_live=record.is_live,
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
@@ -87,7 +88,8 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
         argv=command_of(record, context),
         cwd=record.workspace,
         env=account_env(record, context),
-        stdin=record.stdin,
+        # a shim only knows that something may still come
+        stdin="answers" if record.stdin == "words" else record.stdin,
         gate_seconds=limits.gate_seconds,
         grace_seconds=limits.stop_grace_seconds,
         kill_leftovers=limits.kill_leftovers,

@@ -38,7 +38,8 @@ from aiagent_coordinator.pipeline.launching import account_env, rendered_for, sy
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
-from aiagent_coordinator.providers.shape import AnswersVia
+from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.shape import AnswersVia, Mode
 from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.sandbox.policy import Kind
 from aiagent_coordinator.tasks import Check, Project, WorkspaceKind
@@ -141,7 +142,8 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     make_private(folder / "files")
     copy_programs(folder)
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
-    record = _session(record, context)
+    mode = mode_of(context.catalog.get(record.provider), record.agent.get("mode"))
+    record = _session(record.at(Stage.PREPARE, is_live=mode is Mode.LIVE), context)
     account_env(record, context)  # refuses an account that is not declared here
     prompt = _prompt(_without_role(record, context), context)
     rendered = rendered_for(record, context, prompt)
@@ -197,7 +199,7 @@ def _prompt(record: RunRecord, context: Context) -> str:
     definition = context.catalog.get(record.provider)
     facts = replace(
         _prompt_facts(record, can_report=definition.can_report),
-        answers_on_stdin=definition.launch.answers is AnswersVia.STDIN,
+        answers_on_stdin=definition.launch.answers is AnswersVia.STDIN and not record.is_live,
         skills=skills.section(record, context),
     )
     return build_prompt(facts)
@@ -280,6 +282,7 @@ def _prompt_facts(record: RunRecord, *, can_report: bool) -> PromptFacts:
         max_attempts=int(task.get("max_attempts", 1)),
         handoff=task.get("handoff"),
         answers=tuple((one["question"], one["answer"]) for one in task.get("answers", ())),
+        tells=tuple(str(one["text"]) for one in task.get("tells", ())),
         handoffs=left_for(task.get("handoffs", ())),
         agent_id=record.agent_id,
         role=record.agent.get("role") or "",

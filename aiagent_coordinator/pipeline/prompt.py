@@ -27,6 +27,7 @@ class PromptFacts:
         can_report: Whether the program can call our tools; else its exit status is its report.
         answers_on_stdin: Whether answers of people come on the program's standard input.
         handoffs: What other agents left for this task; not trusted.
+        tells: What people told the task's agent meanwhile.
         skills: The section about the agent's skills; empty without any.
     """
 
@@ -48,6 +49,7 @@ class PromptFacts:
     answers_on_stdin: bool = False
     handoffs: tuple[Left, ...] = ()
     skills: str = ""
+    tells: tuple[str, ...] = ()
 
 
 def build(facts: PromptFacts) -> str:
@@ -59,6 +61,7 @@ def build(facts: PromptFacts) -> str:
         _section("Workspace", _workspace(facts)),
         _section("Checks", _checks(facts)),
         _section("Your questions, answered", _answers(facts)),
+        _section("You were told meanwhile", _told(facts)),
         _section("The attempt before", _handoff(facts)),
         _section("Handed over to you", _left(facts)),
         facts.skills,
@@ -106,6 +109,14 @@ def _answers(facts: PromptFacts) -> str:
     ]
     begun = "This task was begun in a run before this one, which waited for an answer. Its work is here."
     return "\n\n".join((begun, *said))
+
+
+def _told(facts: PromptFacts) -> str:
+    """What people said to whoever worked on the task; it counts as the task's own words."""
+    if not facts.tells:
+        return ""
+    begun = "The person you work for added this after the task was given:"
+    return "\n\n".join((begun, *(fenced(one) for one in facts.tells)))
 
 
 def _workspace(facts: PromptFacts) -> str:

@@ -66,8 +66,10 @@ class RunRecord:
     base_commit: str | None = None
     argv: tuple[str, ...] = ()
     argv_masked: tuple[str, ...] = ()
-    #: What the CLI reads: `prompt`, `answers` or `null`.
-    stdin: Literal["prompt", "null", "answers"] = "null"
+    #: Whether a driver of ours drives the CLI, which can then be told more while it works.
+    is_live: bool = False
+    #: What the CLI reads: `prompt`, `answers`, `words` (of people, for its driver) or `null`.
+    stdin: Literal["prompt", "null", "answers", "words"] = "null"
     #: The id we give the CLI's new session, the session it goes on with, and the one it then had.
     new_session_id: str | None = None
     resumed_session_id: str | None = None
@@ -101,6 +103,8 @@ class RunRecord:
     leftovers: tuple[str, ...] = ()
     #: What went over a limit or nearly did: what it is about → a sentence.
     warnings: dict[str, str] = field(default_factory=dict[str, str])
+    #: Messages of people that its program took up.
+    heard: tuple[str, ...] = ()
     #: What the server knows of the agent: report, hello, authenticated.
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     sealed_commit: str | None = None
@@ -193,6 +197,7 @@ class RunRecord:
         values["argv_masked"] = tuple(values.get("argv_masked", ()))
         values["leftovers"] = tuple(values.get("leftovers", ()))
         values["skills"] = tuple(values.get("skills", ()))
+        values["heard"] = tuple(values.get("heard", ()))
         if values.get("shim"):
             values["shim"] = ShimIdentity(**values["shim"])
         values["checks"] = tuple(

@@ -20,6 +20,7 @@ from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launch import observe
 from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.pipeline.telling import Telling
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
         tasks.start_soon(_look_after, record, context, control, judge)
         await context.executor.wait(folder)
         tasks.cancel_scope.cancel()
+    await Telling(record, context, control).listen()
     if control.stop_reason:
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
     found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
@@ -51,6 +53,7 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
     return record.at(
         Stage.EXIT,
         warnings={**record.warnings, **control.warnings},
+        heard=tuple(control.heard),
         cpu_seconds=_most(record.cpu_seconds, judge.cpu_seconds),
         peak_rss=_most(record.peak_rss, judge.peak_memory_bytes),
         peak_processes=judge.peak_processes or None,
@@ -68,6 +71,7 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
     limits = context.limits_of(record)
     sent: str | None = None
     reading = _Readings(folder, context, limits)
+    telling = Telling(record, context, control)
     reported_at: float | None = None
     told_at: float | None = None
     while True:
@@ -84,6 +88,7 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
         if _is_over_time(record, context, limits):
             control.stop("timed_out")
         await _deliver_answer(record, context, control)
+        await telling.go_on()
         taken = await reading.take(now)
         for finding in judge.judge(replace(taken, awaits_person=_awaits_person(record, control))):
             _heed(finding, record, control)

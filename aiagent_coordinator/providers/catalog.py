@@ -12,6 +12,7 @@ import aiagent_coordinator
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.paths import user_config_dir
 from aiagent_coordinator.providers.definition import Definition, load_definition
+from aiagent_coordinator.providers.shape import Driver, Mode
 from aiagent_coordinator.providers.substitution import nearest
 
 #: How a program is started that nothing is known about but its name: as the reference runner does.
@@ -44,6 +45,11 @@ class InlineProvider(Protocol):
     @property
     def max_turns(self) -> int | None:
         """Turns of its model in one run; None: those of what it is made from."""
+        ...
+
+    @property
+    def mode(self) -> str | None:
+        """`one-shot` or `live`; None: that of what it is made from."""
         ...
 
     @property
@@ -140,8 +146,24 @@ def _inline(name: str, entry: InlineProvider, known: Mapping[str, Definition]) -
         detect=dataclasses.replace(base.detect, executable=executable),
         launch=dataclasses.replace(base.launch, command=command),
         models=tuple(entry.models) or base.models,
+        mode=_mode(base, entry.mode, f"ai_providers.{name}.mode"),
         limits=dataclasses.replace(base.limits, max_turns=entry.max_turns or base.limits.max_turns),
     )
+
+
+def _mode(base: Definition, wanted: str | None, key: str) -> Mode:
+    """The mode of an entry; what its program has no mode for is refused.
+
+    Raises:
+        ProviderError: it has no such mode.
+    """
+    if wanted == Mode.LIVE and base.live.driver is Driver.NONE:
+        raise ProviderError(
+            f"{key}: {base.name} has no live mode: it takes nothing in while it works",
+            hint="leave the setting out; what is told to it goes with its next call or its next start",
+            key=key,
+        )
+    return base.mode if wanted is None else Mode(wanted)
 
 
 def _base(

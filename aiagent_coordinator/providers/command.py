@@ -10,6 +10,7 @@ from typing import Literal
 from aiagent_coordinator.errors import ProviderError, SpawnError
 from aiagent_coordinator.providers import mcp_config, options
 from aiagent_coordinator.providers.detect import resolve
+from aiagent_coordinator.providers.modes import in_mode
 from aiagent_coordinator.providers.shape import (
     AnswersVia,
     ApprovalArgs,
@@ -32,6 +33,9 @@ PROMPT_SHOWN = "<prompt>"
 # read as a flag, with or without the flag it belongs to in front.
 _NEVER_FLAGS = ("model", "provider_session_id", "max_turns", "setting_sources")
 
+#: Where the drivers are.
+_DRIVERS = "aiagent_coordinator.drivers"
+
 _Value = str | tuple[str, ...]
 
 
@@ -44,14 +48,14 @@ class Rendered:
         env: The definition's own variables; `environment.child_env` has them and all others.
         files: What to write under the run's `files/` first, by relative path.
         argv_masked: The words as they may be shown and stored.
-        stdin: What goes to standard input: the prompt, answers of people, or nothing.
+        stdin: What goes to standard input: the prompt, answers of people, what they say, or nothing.
     """
 
     argv: tuple[str, ...]
     env: dict[str, str]
     files: dict[str, bytes]
     argv_masked: tuple[str, ...]
-    stdin: Literal["prompt", "null", "answers"]
+    stdin: Literal["prompt", "null", "answers", "words"]
 
 
 def render(
@@ -82,7 +86,9 @@ def render(
             executable=definition.detect.executable,
         )
     masker = masker or Masker()
-    argv = (str(executable), *render_words(definition, values))
+    definition = in_mode(definition, is_live=values.is_live)
+    program = (*_driver_words(definition, values), str(executable))
+    argv = (*program, *render_words(definition, values))
     for word in argv:
         _check_word(definition.name, word)
     prompt = PROMPT_SHOWN if values.prompt else ""
@@ -91,9 +97,20 @@ def render(
         argv=argv,
         env=render_env(definition, values),
         files=mcp_config.config_files(definition, values),
-        argv_masked=tuple(masker.mask_text(word) for word in (argv[0], *shown)),
-        stdin=_stdin(definition),
+        argv_masked=tuple(masker.mask_text(word) for word in (*program, *shown)),
+        stdin="words" if values.is_live else _stdin(definition),
     )
+
+
+def _driver_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:
+    """The program of ours that drives a CLI in its live mode, up to the CLI itself."""
+    if not values.is_live:
+        return ()
+    facts = _facts(definition, values)
+    options = (word for group in definition.live.options for word in _group(group, facts))
+    # -I: neither the workspace nor PYTHONPATH is on its path
+    program = (values.python, "-I", "-m", f"{_DRIVERS}.{definition.live.driver.value}")
+    return (*program, "--prompt", str(values.prompt_file), *options, "--")
 
 
 def _stdin(definition: Definition) -> Literal["prompt", "null", "answers"]:
@@ -188,6 +205,7 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "mcp_entry_toml": mcp_config.entry_toml(definition, values),
         "mcp_tools": mcp_config.tool_names(mcp, values.tools),
         "model": values.model,
+        "approval": str(values.approval),
         "extra_args": values.extra_args,
         "prompt": values.prompt,
         "prompt_file": str(values.prompt_file),

@@ -49,6 +49,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "detect": shape.Detect,
     "launch": shape.Launch,
     "approval": shape.ApprovalArgs,
+    "live": shape.Live,
     "mcp": shape.Mcp,
     "output": shape.Output,
     "outcome": shape.Outcome,
@@ -132,6 +133,7 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     if definition.output.dialect not in DIALECTS:
         known = nearest(definition.output.dialect, DIALECTS)
         yield ("output", "dialect"), f"unknown dialect {definition.output.dialect!r}; {known}"
+    yield from _live_faults(definition)
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
@@ -149,6 +151,16 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
         yield from _reason_faults(("errors", index, "reason"), rule.reason)
 
 
+def _live_faults(definition: Definition) -> Iterator[_Fault]:
+    """What contradicts itself about the live mode."""
+    live = definition.live
+    if definition.mode is shape.Mode.LIVE and live.driver is shape.Driver.NONE:
+        yield ("mode",), "live needs [live] with a driver"
+    if live.dialect and live.dialect not in DIALECTS:
+        known = nearest(live.dialect, DIALECTS)
+        yield ("live", "dialect"), f"unknown dialect {live.dialect!r}; {known}"
+
+
 def _executable_faults(detect: shape.Detect) -> Iterator[_Fault]:
     executable = detect.executable
     is_plain = executable and "\0" not in executable
@@ -160,17 +172,27 @@ def _executable_faults(detect: shape.Detect) -> Iterator[_Fault]:
         yield from _pattern_faults(("detect", "version_pattern"), detect.version_pattern)
 
 
-def _launch_faults(definition: Definition) -> Iterator[_Fault]:
-    launch = definition.launch
-    words: list[tuple[KeyPath, str]] = []
-    for key in ("resume", "own_session_id", "args"):
-        groups: shape.Groups = getattr(launch, key)
-        words += [(("launch", key), word) for group in groups for word in group]
+def _words_of(definition: Definition) -> Iterator[tuple[KeyPath, str]]:
+    """Every word that may come to stand on a command line, with its key."""
+    launch, live = definition.launch, definition.live
+    grouped: tuple[tuple[str, object, tuple[str, ...]], ...] = (
+        ("launch", launch, ("resume", "own_session_id", "args")),
+        ("live", live, ("options", "args", "more")),
+    )
+    for table, owner, keys in grouped:
+        for key in keys:
+            groups: shape.Groups = getattr(owner, key)
+            yield from (((table, key), word) for group in groups for word in group)
     for key in ("ask", "edits", "bypass"):
         flags: tuple[str, ...] = getattr(definition.approval, key)
-        words += [(("approval", key), word) for word in flags]
+        yield from ((("approval", key), word) for word in flags)
         inside: tuple[str, ...] = getattr(definition.sandbox.approval, key)
-        words += [(("sandbox", "approval", key), word) for word in inside]
+        yield from ((("sandbox", "approval", key), word) for word in inside)
+
+
+def _launch_faults(definition: Definition) -> Iterator[_Fault]:
+    launch = definition.launch
+    words = list(_words_of(definition))
     for path, word in words:
         yield from _word_faults(path, word)
     for name, value in launch.env.items():
@@ -209,7 +231,7 @@ def _word_faults(path: KeyPath, word: str) -> Iterator[_Fault]:
     if lists and path[:2] == ("launch", "env"):
         yield path, f"{{{min(lists)}}} is a list; a variable holds one value"
     placed = lists.intersection(substitution.PLACED)
-    if placed and path != ("launch", "args"):
+    if placed and path not in (("launch", "args"), ("live", "args")):
         yield path, f"{{{min(placed)}}} belongs into launch.args"
 
 

@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, JsonValue
 
+from aiagent_coordinator.tells import Listens
+
 #: The format this program reads; raised when a file of the old kind no longer means the same.
 SCHEMA = 1
 #: Our own interpreter, as an executable: what ships with us must not depend on PATH.
@@ -91,6 +93,41 @@ class Launch:
     pass_env: tuple[str, ...] = ()
     runs_unasked: tuple[str, ...] = ()
     system_prompt_file: str = ""
+
+
+class Mode(StrEnum):
+    """Whether a CLI gets its prompt and is left alone, or can be told more while it works."""
+
+    ONE_SHOT = "one-shot"
+    LIVE = "live"
+
+
+class Driver(StrEnum):
+    """The program of ours that drives a CLI in its live mode; `none`: it has no such mode."""
+
+    NONE = "none"
+    CLAUDE = "claude"
+    ACP = "acp"
+    CODEX = "codex"
+    OPENCODE = "opencode"
+
+
+@dataclass(frozen=True)
+class Live:
+    """How a CLI is driven that can be told more while it works.
+
+    `options` are words for the driver. `args` stand in place of those of `launch`, or `more` follows
+    them. `dialect` is what the driver prints, where that is not what the CLI prints. `listens`: a message
+    reaches the `turn` that it is in, or only an `interrupt` does.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    driver: Driver = Driver.NONE
+    options: Groups = ()
+    args: Groups = ()
+    more: Groups = ()
+    dialect: str = ""
+    listens: Listens = Listens.TURN
 
 
 @dataclass(frozen=True)
@@ -296,6 +333,9 @@ class Definition:
     limits: Limits = Limits()
     #: Models it can be started with; empty: any, and its own default.
     models: tuple[str, ...] = ()
+    #: How it is driven unless a setting says otherwise.
+    mode: Mode = Mode.ONE_SHOT
+    live: Live = Live()
     sandbox: SandboxNeeds = SandboxNeeds()
     skills: SkillPlace = SkillPlace()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -44,6 +44,7 @@ from aiagent_coordinator.server import (
     tools_skill,
     tools_steps,
     tools_talk,
+    tools_tell,
     tools_templates,
     tools_usage,
 )
@@ -114,6 +115,7 @@ TOOLS: dict[str, Tool] = {
     **tools_review.PERSON_TOOLS,
     **tools_chat.PERSON_TOOLS,
     **tools_talk.PERSON_TOOLS,
+    **tools_tell.TOOLS,
     **tools_handoff_look.TOOLS,
     **tools_skill.OTHER_TOOLS,
     **tools_templates.TOOLS,

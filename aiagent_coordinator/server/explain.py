@@ -10,7 +10,15 @@ from aiagent_coordinator.clock import iso
 from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
 from aiagent_coordinator.server import holding, parking, rooted, waiting
 from aiagent_coordinator.server.calls import Json
-from aiagent_coordinator.store import actions, checkouts, dependencies, projects, questions, waking
+from aiagent_coordinator.store import (
+    actions,
+    checkouts,
+    dependencies,
+    projects,
+    questions,
+    tells,
+    waking,
+)
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.requests import ListActions
 from aiagent_coordinator.store.unit import Unit
@@ -128,7 +136,10 @@ def _running(unit: Unit, task: Task) -> Json:
     run = run_store.live_run_of(unit, task.id)
     if run is None:
         return _reason("running", "it is running")
-    return _reason("running", f"it is running: run {run.id}, {run.phase.value}", f"logs {run.id}")
+    waiting = tells.count_waiting(unit, task.id)
+    said = f"; {waiting} messages to it have not been heard yet" if waiting else ""
+    text = f"it is running: run {run.id}, {run.phase.value}{said}"
+    return _reason("running", text, f"logs {run.id}")
 
 
 def _waiting(unit: Unit, task: Task) -> Json:
@@ -208,7 +219,7 @@ def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) ->
         return
     yield from holding.of_agents(unit, enabled)
     yield from rooted.why_nobody(unit, around.roots, enabled, project)
-    yield from parking.of_agents(unit, enabled)
+    yield from parking.of_agents(unit, enabled, project_id)
     unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
     if all(unfit.values()):
         told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())

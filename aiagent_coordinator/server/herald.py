@@ -35,6 +35,7 @@ _FOR_COORDINATOR = frozenset(
         "question.pending",
         "question.answered",
         "question.closed",
+        "tell.passed",
     }
 )
 #: A task cannot be claimed before its time: the push comes a moment after, never before.

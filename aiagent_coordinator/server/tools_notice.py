@@ -8,7 +8,7 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import ANY_PURPOSE, AgentArguments, Context, table, tool
-from aiagent_coordinator.store import notifications
+from aiagent_coordinator.store import notifications, tells
 from aiagent_coordinator.store.unit import Unit
 
 
@@ -26,6 +26,7 @@ async def get_notifications(context: Context, arguments: GetNotifications) -> Js
         found = notifications.unread(unit, run)
         if arguments.mark_as_read:
             notifications.mark_read(unit, run, found)
+            tells.noticed(unit, run, (one.id for one in found))
         return {
             "success": True,
             "count": len(found),

@@ -6,11 +6,12 @@ from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.handoffs import LeftHandoff
 from aiagent_coordinator.quota import Lane
 from aiagent_coordinator.skills import GivenSkill
-from aiagent_coordinator.store import handoffs, questions, skills
+from aiagent_coordinator.store import handoffs, questions, skills, tells
 from aiagent_coordinator.store.requests import (
     ClaimedAgent,
     ClaimedAnswer,
     ClaimedTask,
+    ClaimedTell,
     Resume,
 )
 from aiagent_coordinator.store.unit import Unit
@@ -43,12 +44,20 @@ def claimed_agent(unit: Unit, agent: Agent, lane: Lane) -> ClaimedAgent:
             GivenSkill(one.directory_name, one.name, one.description, one.sha256)
             for one in skills.of_agent(unit, agent.id)
         ),
+        agent.mode,
+        agent.permissions,
         lane.account,
     )
 
 
 def claimed_task(
-    unit: Unit, task: Task, project: Project, agent: Agent, *, resume: Resume | None
+    unit: Unit,
+    task: Task,
+    project: Project,
+    agent: Agent,
+    *,
+    resume: Resume | None,
+    run_id: str,
 ) -> ClaimedTask:
     """The task of a run: the project's checks, what people said, and what others left for it."""
     return ClaimedTask(
@@ -68,6 +77,10 @@ def claimed_task(
             LeftHandoff(one.id, one.from_agent_id, one.summary, one.context, one.recommendations)
             for one in handoffs.for_run(unit, task.id, agent.id)
         ),
+        tells=tuple(
+            ClaimedTell(one.body, one.author, one.created_at)
+            for one in tells.for_start(unit, task, run_id, is_resumed=resume is not None)
+        ),
     )
 
 
@@ -75,7 +88,7 @@ def _answers(unit: Unit, task: Task) -> list[ClaimedAnswer]:
     return [
         ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
         for one in questions.of_task(unit, task.id)
-        if one.answer is not None and one.answered_at is not None
+        if one.answer is not None and one.answered_at is not None and not questions.is_ours(one)
     ]
 
 

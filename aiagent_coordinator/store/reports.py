@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import tables, talks
+from aiagent_coordinator.store import budgets, tables, talks, tells, terms
 from aiagent_coordinator.store.endings import Ending, end_run, named_end
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.requests import (
@@ -23,7 +23,7 @@ from aiagent_coordinator.store.requests import (
     to_wire,
 )
 from aiagent_coordinator.store.rows import run_of
-from aiagent_coordinator.store.runs import emit_run, keep_warnings
+from aiagent_coordinator.store.runs import emit_run, get_run, keep_warnings
 from aiagent_coordinator.store.tasks import lock_task
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Task
@@ -67,12 +67,14 @@ def record_started(unit: Unit, report: StartedReport) -> StartedAnswer:
         "tool_timeout_seconds": report.tool_timeout_seconds,
         "resumed_session_id": report.resumed_session_id,
         "answers_on_stdin": report.answers_on_stdin,
+        "listens": report.listens,
         "started_at": unit.now,
     }
     if run.phase is RunPhase.STARTING:
         facts["phase"] = RunPhase.RUNNING
     _change(unit, run, facts)
     emit_run(unit, run, "run.started", actor=_actor(run))
+    tells.started(unit, get_run(unit, run.id))
     return _keep(unit, report, StartedAnswer())
 
 
@@ -104,6 +106,7 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
         facts["leftovers_ended"] = report.leftovers_ended
     _change(unit, run, facts)
     keep_warnings(unit, run, report.warnings, actor=_actor(run))
+    tells.heard(unit, run, report.heard)
     emit_run(
         unit,
         run,
@@ -151,7 +154,10 @@ def record_result(unit: Unit, report: ResultReport, policy: RetryPolicy) -> Resu
         outcome,
         reason,
         actor=_actor(run),
-        facts=_run_facts(report, run),
+        facts={
+            **_run_facts(report, run),
+            **budgets.used_columns(report.usage or run.usage, run.lane, terms.current(unit)),
+        },
         task_facts=_task_facts(report, run),
         limit=report.limit,
     )
@@ -174,7 +180,6 @@ def _run_facts(report: ResultReport, run: Run) -> dict[str, Any]:
         "branch": report.branch or run.branch,
         "pushed": report.pushed,
         "checks": [asdict(check) for check in report.checks],
-        "usage": report.usage,
         "log": asdict(report.log),
         "log_path": report.log.path or run.log_path,
         "error": (report.diagnosis or {}).get("text"),

@@ -136,6 +136,15 @@ class ClaimedAnswer:
 
 
 @dataclass(frozen=True)
+class ClaimedTell:
+    """What a person told the task's agent meanwhile."""
+
+    text: str
+    author: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class ClaimedTask:
     """The task of a claim, with the project's checks before its own."""
 
@@ -153,6 +162,8 @@ class ClaimedTask:
     resume: Resume | None = None
     #: For this run's agent, oldest first.
     handoffs: tuple[LeftHandoff, ...] = ()
+    #: What people told its agent, oldest first: all of it, or what the session gone on with has not heard.
+    tells: tuple[ClaimedTell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -176,6 +187,9 @@ class ClaimedAgent:
     role: str | None = None
     #: In the order of their names.
     skills: tuple[GivenSkill, ...] = ()
+    mode: str | None = None
+    #: `ask`, `allow`, `deny`; None: its approval alone says.
+    permissions: dict[str, Any] | None = None
     #: The account of the provider.
     account: str = DEFAULT_ACCOUNT
 
@@ -212,6 +226,8 @@ class StartedReport:
     #: The session of its CLI that this run goes on with.
     resumed_session_id: str | None = None
     answers_on_stdin: bool = False
+    #: What its program takes in while it works: `turn` or `interrupt`; None: nothing.
+    listens: str | None = None
 
 
 @dataclass(frozen=True)
@@ -234,6 +250,8 @@ class HeldRun:
     progress: int | None = None
     #: All of them so far: what it is about → a sentence.
     warnings: dict[str, str] = field(default_factory=dict[str, str])
+    #: Messages of people that its program took up: all so far.
+    heard: tuple[str, ...] = ()
     #: What is new of its stream: `usage`, `limits` and more; see `live` on the wire.
     live: dict[str, Any] | None = None
 
@@ -278,6 +296,16 @@ class AskedQuestion:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A message of a person, to be given to the run's program."""
+
+    id: str
+    text: str
+    #: What it does is broken off first.
+    interrupts: bool = False
+
+
+@dataclass(frozen=True)
 class RenewedRun:
     """One line of the answer: `held`, `superseded` or `unknown`, and what the agent or a person said."""
 
@@ -288,6 +316,8 @@ class RenewedRun:
     question: AskedQuestion | None = None
     hello_at: datetime | None = None
     authenticated_at: datetime | None = None
+    #: What people say to it and it has not heard.
+    tells: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -317,6 +347,8 @@ class ExitReport:
     leftovers: tuple[str, ...] = ()
     leftovers_ended: bool = True
     warnings: dict[str, str] = field(default_factory=dict[str, str])
+    #: Messages of people that the program took up.
+    heard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,8 @@ def agent_of(row: RowMapping) -> Agent:
         parent_id=row["parent_id"],
         workflow=row["workflow"],
         kind=AgentKind(row["kind"]),
+        mode=row["mode"],
+        permissions=row["permissions"],
     )
 
 
@@ -107,6 +109,7 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         approval=row["approval"],
         review_by=row["review_by"],
         review_rounds=row["review_rounds"],
+        budget=row["budget"],
         feedback=tuple(row["feedback"] or ()),
         reviews_id=row["reviews_id"],
         audit_firing_id=row["audit_firing_id"],
@@ -168,6 +171,7 @@ def run_of(row: RowMapping) -> Run:
         leftovers_ended=row["leftovers_ended"],
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
+        listens=row["listens"],
         account=row["account"],
         model=row["model"],
     )

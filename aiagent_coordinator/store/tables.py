@@ -104,6 +104,10 @@ agent = Table(
     Column("workflow", Text),
     # `program` or `person`; nothing is started for a person.
     Column("kind", Text, nullable=False, server_default="program"),
+    # `one-shot` or `live`; NULL: as its provider says.
+    Column("mode", Text),
+    # What it may do and who is asked: `ask`, `allow`, `deny`. NULL: its approval alone says.
+    Column("permissions", DOCUMENT),
     _one_of("approval", Approval),
 )
 
@@ -247,11 +251,16 @@ run = Table(
     Column("leftovers_ended", Boolean),
     Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
     Column("duty", Text, nullable=False, server_default="worker"),
+    # What its program takes in while it works; NULL: nothing.
+    Column("listens", Text),
     # With `provider`: what it works on. No model: the program's own default.
     Column("account", Text, nullable=False, server_default="default"),
     Column("model", Text),
-    # What is set aside of the budgets while it runs: `tokens`, `usd`.
-    Column("reserved", DOCUMENT),
+    # What it used so far, and what is set aside for it while it runs; money in US dollars.
+    Column("used_tokens", Float, nullable=False, server_default="0"),
+    Column("used_usd", Float, nullable=False, server_default="0"),
+    Column("reserved_tokens", Float, nullable=False, server_default="0"),
+    Column("reserved_usd", Float, nullable=False, server_default="0"),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),
@@ -281,6 +290,7 @@ run = Table(
     ),
     Index("ix_run_task_id", "task_id"),
     Index("ix_run_created_at", "created_at", "id"),
+    Index("ix_run_ended_at", "ended_at"),
 )
 
 dependency = Table(
@@ -309,6 +319,8 @@ question = Table(
     Column("answered_at", Instant),
     Column("closed_at", Instant),
     Column("closed_reason", Text),
+    # `question`, or `permission`: whether its program may do something.
+    Column("kind", Text, nullable=False, server_default="question"),
     CheckConstraint("(answer IS NOT NULL) = (answered_at IS NOT NULL)", name="answer_has_time"),
     # One question of a task at a time: its task waits for exactly one answer.
     _index_some(

@@ -93,6 +93,7 @@ class Inline:
     kick_command: str | None = None
     models: Sequence[str] = ()
     max_turns: int | None = None
+    mode: str | None = None
 
 
 def values(folder: Path | None = None) -> LaunchValues:

@@ -44,6 +44,7 @@ class Inline:
     kick_command: str | None = None
     models: Sequence[str] = ()
     max_turns: int | None = None
+    mode: str | None = None
 
 
 def catalog(tmp_path: Path, **inline: Inline) -> Catalog:

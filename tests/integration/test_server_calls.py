@@ -161,6 +161,7 @@ PERSON = {
     "list_conversations",
     "read_conversation",
     "stop_conversation",
+    "tell_agent",
     "add_skill",
     "list_skills",
     "get_skill",

@@ -192,7 +192,7 @@ MISTAKES = {
     "projects: [{id: p, path: ., workspace: scratch}]": "F:1: projects[0].path: has no meaning with workspace: scratch; remove one",
     "polling_intervall: 1": "F:1: polling_intervall: unknown setting (did you mean polling_interval?)",
     "zzz: 1": "F:1: zzz: unknown setting",
-    "agents:\n  a:\n    provider: x\n    modle: z": "F:4: agents.a.modle: unknown setting (did you mean model?)",
+    "agents:\n  a:\n    provider: x\n    modell: z": "F:4: agents.a.modell: unknown setting (did you mean model?)",
     "retry: {max_attempt: 1}": "F:1: retry.max_attempt: unknown setting (did you mean max_attempts?)",
     "max_concurrent: two": "F:1: max_concurrent: expected a whole number, got the text 'two'",
     "max_concurrent: 2.5": "F:1: max_concurrent: expected a whole number, got the number 2.5",

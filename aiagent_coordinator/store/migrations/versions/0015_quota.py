@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0013"
-down_revision = "0011"
+revision = "0015"
+down_revision = "0014"
 
 # Frozen copies: the program's own types may change, this history may not.
 ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
@@ -21,7 +21,9 @@ def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("run", sa.Column("account", sa.Text(), nullable=False, server_default="default"))
     op.add_column("run", sa.Column("model", sa.Text(), nullable=True))
-    op.add_column("run", sa.Column("reserved", DOCUMENT, nullable=True))
+    for name in ("used_tokens", "used_usd", "reserved_tokens", "reserved_usd"):
+        op.add_column("run", sa.Column(name, sa.Float(), nullable=False, server_default="0"))
+    op.create_index("ix_run_ended_at", "run", ["ended_at"])
     op.add_column("task", sa.Column("budget", DOCUMENT, nullable=True))
     op.create_table(
         "quota_terms",

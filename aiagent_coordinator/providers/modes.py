@@ -1,0 +1,89 @@
+"""One-shot or live: which mode an agent's CLI is driven in, and what its definition is then."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Protocol
+
+from aiagent_coordinator.errors import ProviderError
+from aiagent_coordinator.providers.catalog import Catalog
+from aiagent_coordinator.providers.shape import Definition, Driver, Mode, PromptVia
+from aiagent_coordinator.tells import Listens
+
+
+class DrivenAgent(Protocol):
+    """What is asked of an agent's settings."""
+
+    @property
+    def provider(self) -> str:
+        """The definition's name."""
+        ...
+
+    @property
+    def mode(self) -> str | None:
+        """`one-shot` or `live`; None: as the definition says."""
+        ...
+
+
+def mode_of(definition: Definition, wanted: str | None) -> Mode:
+    """The mode of a run.
+
+    Args:
+        definition: Its provider's.
+        wanted: What the agent's settings say; None: nothing.
+
+    Raises:
+        ProviderError: this CLI has no such mode.
+    """
+    mode = definition.mode if wanted is None else Mode(wanted)
+    has_live = definition.live.driver is not Driver.NONE
+    if mode is Mode.LIVE and not has_live:
+        raise ProviderError(
+            f"{definition.name} has no live mode: it takes nothing in while it works",
+            hint="leave the setting out; what is told to it goes with its next call or its next start",
+            provider=definition.name,
+        )
+    if mode is Mode.ONE_SHOT and has_live and not definition.launch.args:
+        raise ProviderError(
+            f"{definition.name} is driven live alone",
+            hint="leave the setting out",
+            provider=definition.name,
+        )
+    return mode
+
+
+def check_modes(agents: Iterable[tuple[str, DrivenAgent]], catalog: Catalog) -> None:
+    """Refuse settings that no program can follow.
+
+    Raises:
+        ProviderError: the message names the agent.
+    """
+    for name, agent in agents:
+        if agent.provider not in catalog:
+            continue  # said elsewhere, with what there is
+        try:
+            mode_of(catalog.get(agent.provider), agent.mode)
+        except ProviderError as error:
+            message = f"agents.{name}.mode: {error.message}"
+            raise ProviderError(message, hint=error.hint, key=f"agents.{name}.mode") from None
+
+
+def in_mode(definition: Definition, *, is_live: bool) -> Definition:
+    """The definition as it counts for a run: what the live mode changes is put in its place."""
+    live = definition.live
+    if not is_live:
+        return definition
+    args = live.args or (*definition.launch.args, *live.more)
+    return dataclasses.replace(
+        definition,
+        launch=dataclasses.replace(definition.launch, args=args, prompt=PromptVia.FILE),
+        output=dataclasses.replace(
+            definition.output, dialect=live.dialect or definition.output.dialect
+        ),
+    )
+
+
+def listens_of(definition: Definition, *, is_live: bool) -> Listens | None:
+    """What a run's program takes in while it works."""
+    return definition.live.listens if is_live else None

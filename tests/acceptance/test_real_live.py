@@ -1,0 +1,109 @@
+"""The real CLIs, driven live: only when asked for, as `test_real_clis`.
+
+AIAGENT_REAL_CLIS=1 AIAGENT_CLI_CACHE=~/.cache/aiagent-clis pytest tests/acceptance/test_real_live.py -s
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.clis import RUN_SECONDS, WANTED, litter, model, output_of, programs, working
+from support.house import House, until
+from support.repo import git
+
+__test__ = bool(WANTED)
+pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
+
+#: Those with a live mode of their own.
+LIVE = [name for name in ("claude",) if name in WANTED]
+BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
+HOLD = {"shell": "until [ -e .aiagent/go ]; do sleep 0.1; done; echo went on"}
+WRITE = {"write": "model.txt", "text": "written by a model\n"}
+END = [
+    {"tool": "get_next_action"},
+    {"tool": "report_completed", "arguments": {"result": "success", "summary": "as told"}},
+    {"tool": "get_next_action"},
+]
+
+
+@pytest.fixture(scope="session")
+def clis() -> Iterator[Path]:
+    """The folder with the programs."""
+    yield from programs()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IS_SANDBOX", "1")
+
+
+def planned(folder: Path, *steps: dict[str, Any]) -> tuple[str, ...]:
+    file = folder / "plan.json"
+    file.write_text(json.dumps(steps))
+    return ("--plan", str(file), "--watch", "xylophone", "--watch", "quokka")
+
+
+def told(home: House, task_id: str) -> list[tuple[str | None, bool]]:
+    found = home.task(task_id)["tells"]
+    return [(one["way"], one["delivered_at"] is not None) for one in found]
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_real_cli_hears_a_message_in_the_turn_that_it_is_in(
+    name: str, short_dir: Path, clis: Path
+):
+    """Its coordinator is killed while it holds, and a second message comes after that."""
+    live = {"ai_providers": {name: {"mode": "live"}}}
+    words = planned(short_dir, *BEGIN, HOLD, WRITE, *END)
+    with (
+        model(short_dir, *words) as served,
+        working(short_dir, name, clis, served, "bypass", **live) as home,
+    ):
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
+        run = home.running(task)
+        until("it holds", lambda: "sleep 0.1" in output_of(home, run))
+        home.run("tell", task, "Mind the xylophone.")
+        first = home.processes[-1]
+        first.kill()
+        first.wait()
+        home.ready()
+        home.run("tell", task, "And the quokka.")
+        given = home.state / "run" / run["id"] / "answers"
+        until("both are given", lambda: len(list(given.iterdir())) == 2)
+        home.go(task)
+        done = home.finished(task, RUN_SECONDS)
+        (run,) = home.runs(task)
+        assert done["status"] == "succeeded", output_of(home, run)
+        assert (run["outcome"], run["exit_code"], run["attempt"]) == ("succeeded", 0, 1)
+        assert told(home, task) == [("turn", True), ("turn", True)]
+        saw = [set(request.get("saw", ())) for request in served.requests()]
+        assert {"xylophone", "quokka"} in saw
+        assert git(home.repo, "show", f"{run['commit']}:model.txt") == "written by a model"
+        assert litter(home, name) == []
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
+    name: str, short_dir: Path, clis: Path
+):
+    live = {"ai_providers": {name: {"mode": "live"}}}
+    words = planned(short_dir, *BEGIN, HOLD, WRITE, *END)
+    with (
+        model(short_dir, *words) as served,
+        working(short_dir, name, clis, served, "bypass", **live) as home,
+    ):
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
+        run = home.running(task)
+        until("it holds", lambda: "sleep 0.1" in output_of(home, run))
+        home.run("tell", task, "Leave that, mind the quokka.", "--interrupt")
+        done = home.finished(task, RUN_SECONDS)
+        (run,) = home.runs(task)
+        assert done["status"] == "succeeded", output_of(home, run)
+        assert "went on" not in output_of(home, run)
+        assert told(home, task) == [("turn", True)]
+        assert any("quokka" in request.get("saw", ()) for request in served.requests())
