@@ -295,6 +295,16 @@ class Run:
     duty: Duty = Duty.WORKER
     #: What its program takes in while it works: `turn`, `interrupt`; None: nothing. See `tells`.
     listens: str | None = None
+    #: What its program does, in at most 200 characters, secrets masked; None: it does not say.
+    activity: str | None = None
+    #: What its model has before it: `used` and `limit` (tokens, the limit may be null), and `at`.
+    context: dict[str, Any] | None = None
+    #: How often its program shortened that.
+    compactions: int | None = None
+    #: Limits of its account that it was told of: `window`, `status`, `used` (0 to 1), `resets_at`.
+    limits: tuple[dict[str, Any], ...] = ()
+    #: `tool_calls`, `tool_errors`, `turns`, `retries`.
+    counts: dict[str, int] | None = None
     #: With `provider`: what it works on. No model: the program's own default.
     account: str = DEFAULT_ACCOUNT
     model: str | None = None

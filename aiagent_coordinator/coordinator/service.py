@@ -323,6 +323,14 @@ class _Updates:
         if self.renewal is not None:
             self.renewal.wake()
 
+    def heard(self, is_urgent: bool) -> None:
+        if self.renewal is None:
+            return
+        if is_urgent:
+            self.renewal.wake()
+        else:
+            self.renewal.wake_soon()
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:
             self.loop.rest(assignment, reason)

@@ -108,6 +108,10 @@ class Notices(Protocol):
         """A run is warned of something that the server should know soon."""
         ...
 
+    def heard(self, is_urgent: bool) -> None:
+        """A run's program says something new of itself."""
+        ...
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         """The server had nothing for this line of work."""
         ...
@@ -172,6 +176,7 @@ class Supervisor:
         """Drive a run on from where its record stands."""
         live = LiveRun(record)
         live.control.on_warning = self._notices.warned
+        live.control.on_live = self._notices.heard
         if not self.runs:
             # one event for all who wait: it is made anew only when nobody can be waiting
             self._emptied = anyio.Event()

@@ -38,7 +38,7 @@ from aiagent_coordinator.pipeline.launching import account_env, rendered_for, sy
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
-from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.modes import mode_of, takes_session
 from aiagent_coordinator.providers.shape import AnswersVia, Mode
 from aiagent_coordinator.runs import Purpose
 from aiagent_coordinator.sandbox.policy import Kind
@@ -219,7 +219,7 @@ def _write_credentials(record: RunRecord, context: Context) -> None:
 def _session(record: RunRecord, context: Context) -> RunRecord:
     """Go on with the session of the run before where the CLI can; else begin one."""
     before: dict[str, Any] = record.task.get("resume") or {}
-    can_resume = bool(context.catalog.get(record.provider).launch.resume)
+    can_resume = takes_session(context.catalog.get(record.provider), is_live=record.is_live)
     return record.at(
         Stage.PREPARE,
         resumed_session_id=before.get("provider_session_id") if can_resume else None,

@@ -125,6 +125,10 @@ class RunRecord:
     limit: dict[str, Any] | None = None
     #: What its CLI says that it used: `in`, `out`, `cache` (tokens), `cost` (US dollars, may be null).
     usage: dict[str, Any] | None = None
+    #: What its program said of itself; see `pipeline.stated`. None: it says nothing, or is not read yet.
+    stated: dict[str, Any] | None = None
+    #: What its program ended with in place of a report, and a person is to answer.
+    asks: str | None = None
     superseded: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.providers.shape import Definition, Driver, Mode, PromptVia
+from aiagent_coordinator.providers.substitution import names_in
 from aiagent_coordinator.tells import Listens
 
 
@@ -87,3 +88,10 @@ def in_mode(definition: Definition, *, is_live: bool) -> Definition:
 def listens_of(definition: Definition, *, is_live: bool) -> Listens | None:
     """What a run's program takes in while it works."""
     return definition.live.listens if is_live else None
+
+
+def takes_session(definition: Definition, *, is_live: bool) -> bool:
+    """Whether the CLI, or its driver, goes on with the session of a run before."""
+    options = definition.live.options if is_live else ()
+    named = {name for group in options for word in group for name in names_in(word)}
+    return bool(definition.launch.resume) or "provider_session_id" in named

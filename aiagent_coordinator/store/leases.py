@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import or_, select, update
 
@@ -22,10 +22,12 @@ from aiagent_coordinator.store import (
 )
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.endings import Ending, end_run
+from aiagent_coordinator.store.live import keep_live
 from aiagent_coordinator.store.requests import (
     AgentReport,
     AskedQuestion,
     HeldRun,
+    LiveFacts,
     RenewAnswer,
     RenewedRun,
     RenewRequest,
@@ -190,6 +192,8 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
     if facts:
         unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
     tells.heard(unit, run, line.heard)
+    if line.live is not None:
+        keep_live(unit, run, line.live, actor=f"coordinator:{run.coordinator_id}")
     keep_warnings(unit, run, line.warnings, actor=f"coordinator:{run.coordinator_id}")
     if line.progress is None or run.task_id is None:
         return
@@ -201,14 +205,12 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
 
 def _take_use(unit: Unit, run: Run, line: HeldRun, said: Terms) -> bool:
     """Take what a running program says of its use and its limits; whether it used more."""
-    live = line.live or {}
-    limits = live.get("limits")
-    if isinstance(limits, list):
-        ledger.take_told(unit, run, cast("list[dict[str, Any]]", limits), said.waits)
-    usage = live.get("usage") or line.usage
-    if not isinstance(usage, dict) or usage == run.usage:
+    live = line.live or LiveFacts()
+    ledger.take_told(unit, run, live.limits or (), said.waits)
+    usage = live.usage or line.usage
+    if usage is None or usage == run.usage:
         return False
-    columns = budgets.used_columns(cast("dict[str, Any]", usage), run.lane, said)
+    columns = budgets.used_columns(usage, run.lane, said)
     unit.conn.execute(update(_run).where(_run.c.id == run.id).values(columns))
     budgets.look(unit, run, said)
     return True

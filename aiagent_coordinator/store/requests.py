@@ -238,6 +238,29 @@ class StartedAnswer:
 
 
 @dataclass(frozen=True)
+class LiveFacts:
+    """What a run's program said of itself: what changed since it was told last, as it is now.
+
+    Attributes:
+        activity: What it does, masked; empty: nothing.
+        context: `used` and `limit`, tokens; the limit may be null.
+        usage: As a run's.
+        compactions: How often it shortened its context, all so far.
+        compacted: What it said of the last of them, the oldest first.
+        limits: Every window that it told of: `window`, `status`, `used`, `resets_at`.
+        counts: `tool_calls`, `tool_errors`, `turns`, `retries`.
+    """
+
+    activity: str | None = None
+    context: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    compactions: int | None = None
+    compacted: tuple[str, ...] = ()
+    limits: tuple[dict[str, Any], ...] | None = None
+    counts: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
 class HeldRun:
     """One run that a coordinator holds, with what is new about it."""
 
@@ -252,8 +275,7 @@ class HeldRun:
     warnings: dict[str, str] = field(default_factory=dict[str, str])
     #: Messages of people that its program took up: all so far.
     heard: tuple[str, ...] = ()
-    #: What is new of its stream: `usage`, `limits` and more; see `live` on the wire.
-    live: dict[str, Any] | None = None
+    live: LiveFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -318,6 +340,8 @@ class RenewedRun:
     authenticated_at: datetime | None = None
     #: What people say to it and it has not heard.
     tells: tuple[Said, ...] = ()
+    #: From which use on the coordinator should say so at once: `tokens` (all together), `cost`.
+    tell_at: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -401,6 +425,9 @@ class ResultReport:
     handoff: str | None = None
     provider_session_id: str | None = None
     summary: dict[str, Any] | None = None
+    live: LiveFacts | None = None
+    #: What its program ended with in place of a report: a person is to answer. Only with `suspended`.
+    question: str | None = None
     #: What its provider said of the limit that ended it.
     limit: Limit | None = None
 

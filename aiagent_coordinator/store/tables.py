@@ -251,6 +251,11 @@ run = Table(
     Column("leftovers_ended", Boolean),
     Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
     Column("duty", Text, nullable=False, server_default="worker"),
+    # What its program says of itself: `used`, `limit` (tokens), `at`; windows of limits; numbers.
+    Column("context", DOCUMENT),
+    Column("compactions", Integer),
+    Column("limits", DOCUMENT),
+    Column("counts", DOCUMENT),
     # What its program takes in while it works; NULL: nothing.
     Column("listens", Text),
     # With `provider`: what it works on. No model: the program's own default.

@@ -107,3 +107,33 @@ def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
         assert "went on" not in output_of(home, run)
         assert told(home, task) == [("turn", True)]
         assert any("quokka" in request.get("saw", ()) for request in served.requests())
+
+
+#: How each is started as an agent of the protocol.
+ACP: dict[str, dict[str, Any]] = {
+    "opencode": {"cli_command": "opencode", "cli_args": ["acp"]},
+    "gemini": {"cli_command": "gemini", "cli_args": ["--acp", "--skip-trust"]},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ACP if name in WANTED])
+def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
+    name: str, short_dir: Path, clis: Path
+):
+    entry: dict[str, Any] = {"ai_providers": {name: {"like": "acp", **ACP[name]}}}
+    words = planned(short_dir, *BEGIN, WRITE, *END)
+    with (
+        model(short_dir, *words) as served,
+        working(short_dir, name, clis, served, **entry) as home,
+    ):
+        if name == "gemini":
+            # it lets models be chosen that it knows
+            home.write(agents={"worker": {"provider": name}})
+            until("it is taken up", lambda: home.logged("config.changed"))
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
+        done = home.finished(task, RUN_SECONDS)
+        (run,) = home.runs(task)
+        assert done["status"] == "succeeded", output_of(home, run)
+        assert (run["outcome"], run["exit_code"]) == ("succeeded", 0)
+        assert git(home.repo, "show", f"{run['commit']}:model.txt") == "written by a model"
+        assert run["usage"]["out"] > 0, output_of(home, run)

@@ -43,6 +43,7 @@ from aiagent_coordinator.store.requests import (
     ClaimAnswer,
     ClaimRequest,
     HeldRun,
+    LiveFacts,
     RenewAnswer,
     RenewRequest,
     ResultReport,
@@ -96,7 +97,7 @@ class Board:
         held: list[HeldRun] = []
         for one in await self.live():
             fence = (await self.store.read(lambda unit, one=one: runs.get_run(unit, one))).fence
-            news = live if one == run_id else None
+            news = LiveFacts(**live) if one == run_id else None
             held.append(HeldRun(one, fence, RunPhase.RUNNING, live=news))
         request = RenewRequest("crd_one", 1, tuple(held))
         return await self.store.write(lambda unit: leases.renew_runs(unit, request, 90.0))
@@ -302,17 +303,17 @@ async def test_a_running_program_that_tells_of_its_limits_fills_the_ledger(board
     run, _ = await board.live()
     at = board.later(hours=3)
     told = {"window": "five_hour", "status": "warning", "used": 0.83, "resets_at": at.isoformat()}
-    await board.tell(run, limits=[told])
+    await board.tell(run, limits=(told,))
     (window,) = await board.windows()
     assert (window.period, window.status, window.used) == ("5h", "warning", 0.83)
     assert (await board.claim(slot=2)).claimed
     await board.add()
-    await board.tell(run, limits=[{**told, "status": "rejected"}])
+    await board.tell(run, limits=({**told, "status": "rejected"},))
     answer = await board.claim(slot=3)
     assert answer.reason is not None
     assert "claude/default: 5h limit, stated" in answer.reason
     # an older word of another run does not open it again
-    await board.tell(run, limits=[{**told, "status": "allowed"}, {}])
+    await board.tell(run, limits=({**told, "status": "allowed"}, {}))
     assert not (await board.claim(slot=3)).claimed
 
 
