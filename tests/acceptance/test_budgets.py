@@ -143,3 +143,44 @@ def test_a_policy_of_stop_fails_the_task_whose_run_took_too_much(short_dir: Path
         stands = home.task(task)
         assert (stands["status"], stands["status_reason"]) == ("failed", "budget")
         home.down()
+
+
+def test_a_run_that_reaches_its_budget_is_stopped_while_it_goes_on(short_dir: Path):
+    spender = Spender(short_dir)
+    with house(short_dir) as home:
+        settle(home, spender, worker={"budgets": {"run": 50, "when_reached": "stop"}})
+        home.ready()
+        spender.uses([30, 40], stays=True)
+        task = home.add("one")["id"]
+        run = home.last(task)
+        # it would have stayed for ever
+        assert not (short_dir / "leave").exists()
+        assert (run["reason"], run["stop_reason"]) == ("budget", "budget")
+        words = "budget of a run of agent worker: 70 tokens of 50 tokens used"
+        assert run["warnings"]["budget_run_agent_tokens"] == words
+        stands = home.task(task)
+        assert (stands["status"], stands["status_reason"], stands["attempt"]) == (
+            "failed",
+            "budget",
+            1,
+        )
+        home.down()
+
+
+def test_what_is_parked_by_a_budget_in_mid_stream_goes_on_when_it_is_raised(short_dir: Path):
+    spender = Spender(short_dir)
+    with house(short_dir) as home:
+        settle(home, spender, budgets={"day": 50})
+        home.ready()
+        spender.uses([60], stays=True)
+        task = home.add("one")["id"]
+        run = home.last(task)
+        assert run["reason"] == "budget"
+        stands = home.task(task)
+        assert (stands["status"], stands["attempt"]) == ("queued", 1)
+        assert "parked until" in home.run("explain", task).stdout
+        assert len(home.runs()) == 1
+        spender.uses([10])
+        home.write(budgets={"day": "1M"})
+        home.last(task, 2)
+        home.down()
