@@ -18,6 +18,7 @@ from aiagent_coordinator.config.fields import (
     PositiveDuration,
     PositiveSize,
     Program,
+    Rule,
     Secret,
     Size,
     TimeZone,
@@ -256,6 +257,35 @@ _RUN_NAMES = {
 }
 
 
+class PermissionSettings(Model):
+    """Who says what a program may do that its approval does not allow: rules, then nobody or a person."""
+
+    mode: Literal["off", "policy", "ask"] = setting(
+        "off",
+        "`policy`: the rules below decide, and what none of them allows is denied. `ask`: a person is asked "
+        "then, as by a question of the agent (`task answer ID allow`); silence is a no. `off`: as `approval` "
+        "says. Refused for programs that cannot ask.",
+        reload="live",
+    )
+    allow: tuple[Rule, ...] = setting(
+        (),
+        "What is allowed unasked: `Tool` or `Tool(pattern)` with `*`, like `Bash(git status*)`. A pattern "
+        "never allows a second command behind the first.",
+        reload="live",
+    )
+    deny: tuple[Rule, ...] = setting(
+        (),
+        "What is denied, whatever is allowed; a command anywhere in a line counts.",
+        reload="live",
+    )
+
+    def rules(self) -> dict[str, Any] | None:
+        """The same as the board keeps it; None: off."""
+        if self.mode == "off":
+            return None
+        return {"ask": self.mode == "ask", "allow": list(self.allow), "deny": list(self.deny)}
+
+
 class AgentSettings(SandboxSettings):
     """Who does the work. The key is the agent's id."""
 
@@ -315,10 +345,16 @@ class AgentSettings(SandboxSettings):
         "when this file changes. `${VAR}` and `~` are expanded. See also `skill assign`.",
         reload="live",
     )
+    permissions: PermissionSettings = setting(PermissionSettings(), "See below.")
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
+
+    @property
+    def asks_leave(self) -> bool:
+        """Whether rules or a person say what its program may do beyond its approval."""
+        return self.permissions.mode != "off"
 
     def agent(self, agent_id: str) -> Agent:
         """The agent as the board knows it."""
@@ -334,6 +370,7 @@ class AgentSettings(SandboxSettings):
             parent_id=self.parent,
             workflow=self.workflow,
             mode=self.mode,
+            permissions=self.permissions.rules(),
         )
 
 

@@ -137,3 +137,32 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
         assert (run["outcome"], run["exit_code"]) == ("succeeded", 0)
         assert git(home.repo, "show", f"{run['commit']}:model.txt") == "written by a model"
         assert run["usage"]["out"] > 0, output_of(home, run)
+
+
+@pytest.mark.skipif("claude" not in WANTED, reason="it alone asks a tool")
+@pytest.mark.parametrize("mode", ["one-shot", "live"])
+@pytest.mark.parametrize(("answer", "is_run"), [("allow", True), ("not now", False)])
+def test_the_real_claude_asks_a_person_before_it_runs_a_command(
+    mode: str, answer: str, is_run: bool, short_dir: Path, clis: Path
+):
+    more = {"ai_providers": {"claude": {"mode": mode}}}
+    words = planned(short_dir, *BEGIN, {"shell": "echo by leave > leave.txt"}, WRITE, *END)
+    with (
+        model(short_dir, *words, "--watch", "not now") as served,
+        working(short_dir, "claude", clis, served, "edits", **more) as home,
+    ):
+        rules = {"mode": "ask", "deny": ["Bash(rm *)"]}
+        worker = {**home.settings["agents"]["worker"], "permissions": rules}
+        home.write(agents={"worker": worker})
+        until("it is taken up", lambda: home.logged("config.changed"))
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
+        asked = until("a person is asked", lambda: home.ask("list_questions")["questions"])
+        assert "echo by leave > leave.txt" in asked[0]["text"]
+        home.run("task", "answer", task, answer)
+        done = home.finished(task, RUN_SECONDS)
+        (run,) = home.runs(task)
+        assert done["status"] == "succeeded", output_of(home, run)
+        files = git(home.repo, "ls-tree", "--name-only", run["commit"]).split()
+        assert ("leave.txt" in files) == is_run, output_of(home, run)
+        if not is_run:
+            assert any("not now" in request.get("saw", ()) for request in served.requests())
