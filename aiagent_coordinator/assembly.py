@@ -65,6 +65,7 @@ def make_service(
             pulse=pulse or Pulse(),
             root_agent_id=settings.root_agent_id,
             foreign=_foreign(house),
+            accounts=accounts_in(house.loaded),
             relay=relay,
         ),
         executor=LocalExecutor(),
@@ -73,6 +74,21 @@ def make_service(
         environ=dict(os.environ),
         masker=house.masker,
     )
+
+
+def accounts_in(loaded: Loaded) -> dict[str, dict[str, dict[str, str]]]:
+    """The accounts that are declared: provider → account → variables of its program."""
+    return {
+        name: {
+            account: {
+                **{key: value.get_secret_value() for key, value in said.env.items()},
+                **({} if said.home is None else {"HOME": str(said.home)}),
+            }
+            for account, said in provider.accounts.items()
+        }
+        for name, provider in loaded.settings.ai_providers.items()
+        if provider.accounts
+    }
 
 
 def _foreign(house: House) -> ForeignTerms | None:

@@ -47,6 +47,7 @@ STORE_EVENTS: dict[str, str] = {
     "run.exited": "The CLI and everything it left are gone; data: exit_code, signal, reason.",
     "run.leftovers": "Processes outlived the CLI; data: leftovers (their commands), ended.",
     "run.warning": "A run is over a limit or nears it; data: kind, text.",
+    "run.compacted": "A run's program shortened what its model has before it; data: number, text.",
     "run.ended": "The run's result is in; data: outcome, reason, verification, seconds.",
     "run.stop_requested": "The run is to be stopped; data: reason.",
     "run.superseded": "A report came with an old fence and changed nothing.",
@@ -77,6 +78,9 @@ STORE_EVENTS: dict[str, str] = {
     "tell.sent": "A person told a task's agent something; data: tell_id, interrupts.",
     "tell.passed": "It is on its way to a run; data: tell_id, way.",
     "tell.delivered": "An agent had it; data: tell_id, way.",
+    "quota.declared": "What the configuration says of accounts, budgets or prices changed.",
+    "quota.closed": "A limit was reached, or somebody must log in: nothing starts there; data: provider, account, model, window, cause, until, confidence.",
+    "quota.opened": "Something may start there again; data: provider, account, model, window, cause.",
     "coordinator.seen": "A coordinator began a new life; data: epoch, host.",
 }
 

@@ -19,6 +19,8 @@ from aiagent_coordinator.wire import lockfile
 
 #: What one process is by default.
 BOTH = frozenset({"server", "coordinator"})
+#: Shorter values of variables are words, and would be masked wherever they stand.
+SECRET_CHARS = 12
 #: Raised when the layout of the state directory changes.
 STATE_VERSION = 1
 
@@ -62,8 +64,20 @@ def _secrets(loaded: Loaded) -> list[str]:
     http = loaded.settings.http
     tokens = (http.person_token, http.coordinator_token)
     found = [token.get_secret_value() for token in tokens if token is not None]
+    found += [
+        value.get_secret_value()
+        for provider in loaded.settings.ai_providers.values()
+        for account in provider.accounts.values()
+        for value in account.env.values()
+        if is_secret(value.get_secret_value())
+    ]
     shown = loaded.runner.passkeys.values() if loaded.runner else ()
     return [*found, *filter(None, passkeys(loaded).values()), *shown]
+
+
+def is_secret(value: str) -> bool:
+    """Whether a variable of an account is to be shown nowhere: a path or a short word is no secret."""
+    return len(value) >= SECRET_CHARS and not value.startswith(("/", "~"))
 
 
 @contextmanager

@@ -21,6 +21,11 @@ _ENGLISH: dict[str, str] = {
     "help.usage": (
         "Add up the tokens and the money that the runs which ended used, as their programs count them."
     ),
+    "help.quota": "List the limits of providers that are known: what is parked, and until when.",
+    "help.quota.clear": "Let something start there again, as after a login. LANE is PROVIDER, "
+    "PROVIDER/ACCOUNT or PROVIDER/ACCOUNT/MODEL.",
+    "help.quota.until": "Let nothing start there until WHEN (a duration like 2h, an instant, or never), "
+    "or move when something may. LANE as for clear.",
     "help.stop": "Stop server and loop. Agents go on; the next start takes them over.",
     "help.config": "Look at the settings, and change them.",
     "help.config.show": "Show every setting in force, and where it was set. Secrets are masked.",
@@ -83,6 +88,7 @@ _ENGLISH: dict[str, str] = {
     "help.option.why": "Why; kept with the task, and told to its agent.",
     "task.approved": "{id} is approved, and {status} now",
     "task.rejected": "{id} is rejected, and {status} now",
+    "status.login": "needs login: {lane}{said}; log in with its program, then: quota clear {lane}",
     "status.approvals": "waiting for `task approve`: {start} to begin, {finish} results",
     "help.workflow": "Workflows: what agents are told, step by step.",
     "help.workflow.list": "List the workflows of the user and those that ship, and with --project those of "
@@ -351,6 +357,13 @@ _ENGLISH: dict[str, str] = {
     "table.added_by": "ADDED BY",
     "table.agent": "AGENT",
     "table.agents": "AGENTS",
+    "table.account": "ACCOUNT",
+    "table.confidence": "KNOWN",
+    "table.limit": "LIMIT",
+    "table.opens_at": "OPENS AT",
+    "table.state": "STATE",
+    "table.used": "USED",
+    "table.waiting": "WAITING",
     "table.attempt": "ATTEMPT",
     "table.attempts": "ATTEMPTS",
     "table.branch": "BRANCH",
@@ -406,6 +419,13 @@ _ENGLISH: dict[str, str] = {
     "list.no_runs": "No runs.",
     "usage.none": "No run has ended in that time.",
     "usage.silent": "{runs} of the runs did not say what they used.",
+    # limits of providers
+    "quota.none": "No limit of a provider is known.",
+    "quota.cleared": "{name}: may start again",
+    "quota.nothing_closed": "Nothing is closed there.",
+    "quota.set": "{name}: nothing starts until {until}",
+    "quota.somebody": "somebody clears it",
+    "quota.bad_when": "WHEN is a duration like 2h or 3d, or an instant like 2026-01-31T18:00:00Z; not {when}",
     # results
     "task.added": "Task {id} added: {status}.",
     "task.answered": "Answered; task {id} is {status}.",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from aiagent_coordinator.errors import ValidationError
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT, Lane
 from aiagent_coordinator.tasks import Duty, TaskStatus
 
 
@@ -68,7 +69,6 @@ REASONS: dict[str, ReasonClass] = {
         (
             "bad_flags",
             "refused_permission",
-            "auth",
             "workflow_not_found",
             "workspace_invalid",
             "budget",
@@ -101,7 +101,9 @@ REASONS: dict[str, ReasonClass] = {
         ("spawn_failed", "shim_lost", "bad_record", "lost", "network", "overloaded", "disk"),
         ReasonClass.INFRA,
     ),
-    **dict.fromkeys(("rate_limited", "quota", "billing", "model_unavailable"), ReasonClass.PARKED),
+    **dict.fromkeys(
+        ("rate_limited", "quota", "billing", "model_unavailable", "auth"), ReasonClass.PARKED
+    ),
     **dict.fromkeys(
         ("asked", "delegated", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS
     ),
@@ -293,3 +295,21 @@ class Run:
     duty: Duty = Duty.WORKER
     #: What its program takes in while it works: `turn`, `interrupt`; None: nothing. See `tells`.
     listens: str | None = None
+    #: What its program does, in at most 200 characters, secrets masked; None: it does not say.
+    activity: str | None = None
+    #: What its model has before it: `used` and `limit` (tokens, the limit may be null), and `at`.
+    context: dict[str, Any] | None = None
+    #: How often its program shortened that.
+    compactions: int | None = None
+    #: Limits of its account that it was told of: `window`, `status`, `used` (0 to 1), `resets_at`.
+    limits: tuple[dict[str, Any], ...] = ()
+    #: `tool_calls`, `tool_errors`, `turns`, `retries`.
+    counts: dict[str, int] | None = None
+    #: With `provider`: what it works on. No model: the program's own default.
+    account: str = DEFAULT_ACCOUNT
+    model: str | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """What it works on."""
+        return Lane(self.provider, self.account, self.model)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from aiagent_coordinator.config.http import JwtSettings
+    from aiagent_coordinator.quota import Terms
     from aiagent_coordinator.server.http.settings import HttpSettings, JwtTerms, OwnFile
     from aiagent_coordinator.store.engine import Store
 
@@ -194,10 +195,11 @@ def _import_server() -> None:
 async def declare(store: Store, loaded: Loaded) -> None:
     """Tell the board what the configuration declares; what vanished starts nothing new."""
     from aiagent_coordinator.config.skills import declared_skills
-    from aiagent_coordinator.store import people, projects, skills
+    from aiagent_coordinator.store import people, projects, skills, terms
     from aiagent_coordinator.store.unit import Unit
 
     settings = loaded.settings
+    said = await anyio.to_thread.run_sync(terms_in, loaded)
     given = await anyio.to_thread.run_sync(declared_skills, settings)
     pairs = {
         (agent_id, project.id)
@@ -228,8 +230,36 @@ async def declare(store: Store, loaded: Loaded) -> None:
         for agent_id, project_id in sorted(pairs):
             projects.assign(unit, agent_id, project_id)
         skills.declare(unit, given)
+        terms.declare(unit, said)
 
     await store.write(unit)
+
+
+def terms_in(loaded: Loaded) -> Terms:
+    """What the settings say of accounts, budgets and prices.
+
+    Raises:
+        ConfigError: a budget could not be watched, so it would never stop anything.
+    """
+    from aiagent_coordinator.config.quota import inert, terms_of
+    from aiagent_coordinator.providers.tells import teller
+
+    settings = loaded.settings
+    said = terms_of(settings, teller(settings.ai_providers))
+    pairs = [
+        (agent_id, settings.agents[agent_id].provider, settings.agents[agent_id].model, project.id)
+        for project in settings.projects
+        for agent_id in settings.agents_of(project)
+    ]
+    found = inert(said, pairs)
+    if found:
+        lines = [f"{loaded.file or 'settings'}: {key}: {reason}" for key, reason in found]
+        raise ConfigError(
+            lines[0],
+            hint="take the budget away, or set `prices` for the model",
+            problems=lines,
+        )
+    return said
 
 
 async def _keep_passkeys(store: Store, loaded: Loaded) -> None:

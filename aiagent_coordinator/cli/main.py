@@ -70,6 +70,7 @@ for name, module in (
     ("agent", "agent"),
     ("logs", "logs"),
     ("usage", "usage"),
+    ("quota", "quota"),
     ("explain", "explain"),
     ("config", "config"),
     ("init", "init"),

@@ -41,6 +41,11 @@ def status(as_json: bool) -> None:
     for section in ("circuit", "wait"):
         for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
             output.result(text(f"status.{section}", **one))
+    for one in cast("list[dict[str, Any]]", answer.get("parked") or []):
+        output.result(one["why"])
+    for one in cast("list[dict[str, Any]]", answer.get("logins") or []):
+        said = f" ({one['text']})" if one.get("text") else ""
+        output.result(text("status.login", lane=one["lane"], said=said))
     waiting: dict[str, int] = answer.get("approvals") or {}
     if any(waiting.values()):
         output.result(text("status.approvals", **waiting))

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from aiagent_coordinator import paths
-from aiagent_coordinator.config import hierarchy, http, people
+from aiagent_coordinator.config import hierarchy, http, people, quota
 from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.runner import Runner, is_runner_shaped, translate
 from aiagent_coordinator.config.source import (
@@ -39,7 +39,15 @@ SCALARS = tuple(
     for name, field in Settings.model_fields.items()
     if not isinstance(field.default, pydantic.BaseModel)
     and name
-    not in {"agents", "people", "projects", "ai_providers", "sandbox_read", "sandbox_write"}
+    not in {
+        "agents",
+        "people",
+        "projects",
+        "ai_providers",
+        "prices",
+        "sandbox_read",
+        "sandbox_write",
+    }
 )
 
 
@@ -279,6 +287,7 @@ def _contradictions(
     found += hierarchy.contradictions(settings.agents, settings.people)
     ids = [one.id for one in settings.projects]
     found += people.contradictions(settings.people, settings.agents, ids)
+    found += quota.contradictions(settings.ai_providers, settings.agents, known_providers)
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found

@@ -26,6 +26,12 @@ from aiagent_coordinator.config.fields import (
 )
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.quota import (
+    AccountSettings,
+    BudgetSettings,
+    PriceSettings,
+    QuotaSettings,
+)
 from aiagent_coordinator.runs import RetryPolicy
 from aiagent_coordinator.tasks import (
     Agent,
@@ -194,6 +200,17 @@ class ProviderSettings(Model):
         "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",
         min_length=1,
     )
+    accounts: dict[str, AccountSettings] = setting(
+        {}, "Its accounts, by name; none: the one that its program is logged in with."
+    )
+    accounts_order: tuple[str, ...] = setting(
+        (), "Which account is used first; as they stand in the file without."
+    )
+    switch_accounts: Literal["never", "on_limit"] = setting(
+        "never",
+        "Whether work moves to the next account while one is at its limit. Some vendors forbid it: "
+        "read their terms first.",
+    )
 
 
 #: What happens when a run goes over a limit.
@@ -346,6 +363,13 @@ class AgentSettings(SandboxSettings):
         reload="live",
     )
     permissions: PermissionSettings = setting(PermissionSettings(), "See below.")
+    fallback: tuple[str, ...] = setting(
+        (),
+        "What it works with while its own provider, account or model is at a limit or not to be had: "
+        "`provider/model` or `provider`, the first that is open. None: it waits.",
+        reload="live",
+    )
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )
@@ -421,6 +445,7 @@ class ProjectSettings(SandboxSettings):
         False, "Set on each of several projects that use one path on purpose.", reload="live"
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
 
     def project(self) -> Project:
         """The project as the board knows it."""
@@ -472,6 +497,14 @@ class Settings(SandboxSettings):
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     retry: RetrySettings = setting(RetrySettings(), "See below.")
     ask: AskSettings = setting(AskSettings(), "See below.")
+    quota: QuotaSettings = setting(QuotaSettings(), "See below.", reload="live")
+    budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
+    prices: dict[str, PriceSettings] = setting(
+        {},
+        "What models cost, by name or `provider/model` with `*`, for programs that tell no money. What "
+        "comes of it is marked as an estimate; none are shipped.",
+        reload="live",
+    )
     subtasks: SubtaskSettings = setting(SubtaskSettings(), "See below.")
     breaker: BreakerSettings = setting(BreakerSettings(), "See below.")
     lease: LeaseSettings = setting(LeaseSettings(), "See below.")

@@ -19,6 +19,7 @@ from aiagent_coordinator.coordinator.breaker import Breakers, Circuit, Circuits,
 from aiagent_coordinator.coordinator.machine import Machine
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.runs import Assignment, RunOutcome
 from aiagent_coordinator.telemetry import log_event
 
@@ -177,7 +178,8 @@ def ending_of(record: RunRecord, quick_seconds: float) -> Ending:
     """What the end of a run says about its circuits."""
     if record.outcome in WORKED or record.report:
         return Ending.WORKED
-    if record.outcome != RunOutcome.FAILED or record.superseded:
+    if record.outcome != RunOutcome.FAILED or record.superseded or record.reason in CLOSING:
+        # what a limit ended is held by the board, which knows until when
         return Ending.SILENT
     if record.started_at is None or record.ended_at is None:
         # a workspace that cannot be made says nothing of the program

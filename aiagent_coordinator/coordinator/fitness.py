@@ -5,8 +5,8 @@ What does not fit here may fit elsewhere, or here after a change: its tasks stay
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.providers.catalog import Catalog
@@ -30,6 +30,17 @@ class Fitness:
     catalog: Catalog
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
 
+    def fitting(self, actions: Sequence[Action]) -> list[Action]:
+        """The same actions, each on the first of its lanes that can be had here, if any can."""
+        return [self._on_a_lane(action) for action in actions]
+
+    def _on_a_lane(self, action: Action) -> Action:
+        for lane in action.lanes:
+            tried = replace(action, provider=lane.provider, model=lane.model, lanes=(lane,))
+            if self._not_to_be_had(tried) is None:
+                return tried
+        return action
+
     def judge(self, actions: Iterable[Action]) -> Verdict:
         """Say what of these cannot be started here."""
         lines: dict[Assignment, str] = {}
@@ -43,11 +54,16 @@ class Fitness:
 
     def why_not(self, action: Action) -> str | None:
         """Why this line of work cannot be started here, or None."""
+        line = action.assignment
+        missing = self._not_to_be_had(action)
+        return missing or self.sandboxes.refusal(line.agent_id, line.project_id, action.approval)
+
+    def _not_to_be_had(self, action: Action) -> str | None:
+        """Why its provider or its model is not to be had here, or None."""
         if action.provider not in self.catalog:
             return f"there is no provider {action.provider!r} here"
         models = self.catalog.get(action.provider).models
         if models and action.model not in models:
             wanted = f"no model {action.model!r}" if action.model else "no default model"
             return f"provider {action.provider} has {wanted} here, only {', '.join(models)}"
-        line = action.assignment
-        return self.sandboxes.refusal(line.agent_id, line.project_id, action.approval)
+        return None

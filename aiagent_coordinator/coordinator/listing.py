@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.errors import ProtocolError
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT, Lane
 from aiagent_coordinator.runs import Assignment, Purpose
 from aiagent_coordinator.telemetry import log_event
 
@@ -81,6 +82,7 @@ def _read(items: list[dict[str, Any]]) -> list[Action]:
                     int(item.get("slots_free", 1)),
                     item.get("max_concurrent"),
                     str(item.get("approval") or "edits"),
+                    _lanes(item),
                 )
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -92,3 +94,14 @@ def _read(items: list[dict[str, Any]]) -> list[Action]:
                 error=repr(error),
             )
     return actions
+
+
+def _lanes(item: Mapping[str, Any]) -> tuple[Lane, ...]:
+    """What an action may work on, as it is offered."""
+    told: list[Mapping[str, Any]] = item.get("lanes") or []
+    if not told and item.get("account"):
+        told = [item]
+    return tuple(
+        Lane(str(one["provider"]), str(one.get("account") or DEFAULT_ACCOUNT), one.get("model"))
+        for one in told
+    )

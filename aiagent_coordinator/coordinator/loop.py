@@ -164,11 +164,12 @@ class Loop:
             },
         )
         self._listed = self._listed.after(answer, now)
-        unfit = self.fitness.judge(self._listed.actions)
+        actions = self.fitness.fitting(self._listed.actions)
+        unfit = self.fitness.judge(actions)
         self._note_unfit(unfit.agents)
         live = [run.as_live for run in self.supervisor.runs.values()]
         return plan(
-            self._listed.actions,
+            actions,
             live,
             self.limits,
             gate=self.admission.gate(machine, is_busy=any(run.holds_place for run in live)),

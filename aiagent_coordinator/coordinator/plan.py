@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from aiagent_coordinator.quota import Lane
 from aiagent_coordinator.runs import Assignment, Purpose
 
 
@@ -27,6 +28,8 @@ class Action:
     #: Runs the agent may have at a time over all its projects, as the board has it; None: not told.
     max_concurrent: int | None = None
     approval: str = "edits"
+    #: What it may work on, the first before the others; empty: provider and model, nothing else.
+    lanes: tuple[Lane, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: A third of the lease: two renewals may be lost before it ends.
 RENEW_SECONDS = 30.0
+#: The least time between two renewals that only tell what programs say of themselves.
+LIVE_SECONDS = 5.0
 #: The wire's word for each stage.
 PHASES = {
     Stage.CLAIM: "starting",
@@ -28,7 +30,7 @@ PHASES = {
 }
 
 #: What a run learns from the answer to a renewal.
-_LEARNT = ("report", "question", "hello_at", "authenticated_at", "tells")
+_LEARNT = ("report", "question", "hello_at", "authenticated_at", "tells", "tell_at")
 
 
 class Renewal:
@@ -39,9 +41,15 @@ class Renewal:
         self._supervisor = supervisor
         self._link = link
         self._news = anyio.Event()
+        self._urgent = anyio.Event()
 
     def wake(self) -> None:
-        """The server has something to say about our runs: ask now."""
+        """The server has something to say about our runs, or must hear something: ask now."""
+        self._urgent.set()
+        self._news.set()
+
+    def wake_soon(self) -> None:
+        """There is something to tell that may wait a little: renew soon."""
         self._news.set()
 
     async def run(self) -> None:
@@ -65,21 +73,31 @@ class Renewal:
                     error=error.message,
                 )
                 await anyio.sleep(1)
-            with anyio.move_on_after(self._seconds):
-                await self._news.wait()
-            self._news = anyio.Event()
+            await self._rest()
+            self._news, self._urgent = anyio.Event(), anyio.Event()
+
+    async def _rest(self) -> None:
+        """Return when the next renewal is due."""
+        began = anyio.current_time()
+        with anyio.move_on_after(self._seconds):
+            await self._news.wait()
+            with anyio.move_on_after(LIVE_SECONDS - (anyio.current_time() - began)):
+                await self._urgent.wait()
 
     async def renew(self) -> None:
         """One renewal: the complete list of what we hold, and what follows from the answer."""
         runs = self._supervisor.runs.values()
         held = [live for live in runs if live.record.claim]
+        news = [live.control.news() for live in held]
         answer = await self._call(
             {
                 "coordinator_id": self._supervisor.tenure.coordinator_id,
                 "epoch": self._supervisor.tenure.epoch,
-                "runs": [_describe(live) for live in held],
+                "runs": [_describe(*one) for one in zip(held, news, strict=True)],
             }
         )
+        for live, told in zip(held, news, strict=True):
+            live.control.has_told(told)
         for item in answer.get("runs", []):
             live = self._supervisor.runs.get(item["run_id"])
             if live is not None:
@@ -128,15 +146,16 @@ class Renewal:
         )
 
 
-def _describe(live: LiveRun) -> dict[str, Any]:
+def _describe(live: LiveRun, news: Mapping[str, Any]) -> dict[str, Any]:
     record = live.record
-    return {
+    line = {
         "run_id": record.run_id,
         "fence": record.fence,
         "phase": PHASES.get(record.stage, "finishing"),
         "warnings": {**record.warnings, **live.control.warnings},
         "heard": list(live.control.heard),
     }
+    return {**line, "live": news} if news else line
 
 
 def _tell(live: LiveRun, item: Mapping[str, Any]) -> None:

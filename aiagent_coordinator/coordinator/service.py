@@ -87,6 +87,10 @@ class CoordinatorSettings:
     root_agent_id: str | None = None
     #: How a server of another make is driven; None: the server is one of ours.
     foreign: ForeignTerms | None = None
+    #: Accounts of providers: provider → account → variables of its program.
+    accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
+    )
     #: Listens where `socket` is, for the agents of such a server over HTTP.
     relay: socket.socket | None = None
 
@@ -179,6 +183,7 @@ class CoordinatorService:
             sandboxes=self.settings.sandboxes,
             passkeys=self.settings.foreign.passkeys if self.settings.foreign else {},
             skills=SkillFetch(link),
+            accounts=self.settings.accounts,
         )
         supervisor = Supervisor(
             context,
@@ -317,6 +322,14 @@ class _Updates:
     def warned(self) -> None:
         if self.renewal is not None:
             self.renewal.wake()
+
+    def heard(self, is_urgent: bool) -> None:
+        if self.renewal is None:
+            return
+        if is_urgent:
+            self.renewal.wake()
+        else:
+            self.renewal.wake_soon()
 
     def refused(self, assignment: Assignment, reason: str) -> None:
         if self.loop is not None:

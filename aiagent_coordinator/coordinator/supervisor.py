@@ -26,7 +26,7 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.keeping import keep
 from aiagent_coordinator.coordinator.link import Link
-from aiagent_coordinator.coordinator.plan import Live, Start
+from aiagent_coordinator.coordinator.plan import Action, Live, Start
 from aiagent_coordinator.errors import (
     CoordinatorError,
     OvertakenError,
@@ -108,6 +108,10 @@ class Notices(Protocol):
         """A run is warned of something that the server should know soon."""
         ...
 
+    def heard(self, is_urgent: bool) -> None:
+        """A run's program says something new of itself."""
+        ...
+
     def refused(self, assignment: Assignment, reason: str) -> None:
         """The server had nothing for this line of work."""
         ...
@@ -149,6 +153,7 @@ class Supervisor:
                 purpose=start.action.assignment.purpose,
                 slot=start.slot,
                 provider=start.action.provider,
+                lane=_lane(start.action),
             )
             for start in starts
         ]
@@ -171,6 +176,7 @@ class Supervisor:
         """Drive a run on from where its record stands."""
         live = LiveRun(record)
         live.control.on_warning = self._notices.warned
+        live.control.on_live = self._notices.heard
         if not self.runs:
             # one event for all who wait: it is made anew only when nobody can be waiting
             self._emptied = anyio.Event()
@@ -254,12 +260,14 @@ class Supervisor:
             "slot": record.slot,
             "token_sha256": hashlib.sha256(token.encode()).hexdigest(),
             **self.tenure.root,
+            **({"lane": record.lane} if record.lane else {}),
         }
         answer = await self._until_answered("claim_run", arguments)
         failpoints.hit("claim.answered")
         if answer.get("claimed"):
             log_event(logger, logging.DEBUG, "run.intent", "claimed", run_id=record.run_id)
-            return record.at(Stage.PREPARE, claim=answer)
+            provider = str(answer["agent"].get("provider") or record.provider)
+            return record.at(Stage.PREPARE, claim=answer, provider=provider)
         await self._journal.write(partial(entries.forget_run, run_id=record.run_id))
         await anyio.to_thread.run_sync(_remove_folder, self.context.state.run(record.run_id))
         self._notices.refused(
@@ -306,6 +314,14 @@ class Supervisor:
             task_id=record.claim.get("task", {}).get("id"),
             stage=record.stage.value,
         )
+
+
+def _lane(action: Action) -> dict[str, Any] | None:
+    """What a run of this is to work on, where the board offers more than one thing."""
+    if not action.lanes:
+        return None
+    lane = action.lanes[0]
+    return {name: value for name, value in vars(lane).items() if value is not None}
 
 
 def _make_folders(folders: list[Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,25 @@ import anyio
 
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
-from aiagent_coordinator.logs.tail import last_lines, read_tail
+from aiagent_coordinator.logs.tail import read_tail
+from aiagent_coordinator.pipeline.activity import add_activity
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
 from aiagent_coordinator.pipeline.handoff import build as build_handoff
-from aiagent_coordinator.pipeline.outcome import decide
+from aiagent_coordinator.pipeline.outcome import asks_in_the_end, decide
 from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
+from aiagent_coordinator.pipeline.stated import stated_by, stream_of
 from aiagent_coordinator.pipeline.summary import summarize
-from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, diagnose
-from aiagent_coordinator.providers.transcript import session_id, usage_of
+from aiagent_coordinator.pipeline.told_limit import limit_told
+from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, Output, diagnose
+from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
-#: Of the output's beginning, where programs say which session it is.
-HEAD_BYTES = 64 * 1024
-#: Of the output's end, where programs say what they used. What one without a total said before is lost.
-USAGE_BYTES = 64 * 1024 * 1024
 #: Outcomes after which another attempt should know what this one did.
 _HANDED_ON = frozenset(
     {RunOutcome.FAILED, RunOutcome.VERIFY_FAILED, RunOutcome.LOST, RunOutcome.STOPPED}
@@ -46,6 +46,10 @@ async def collect(record: RunRecord, context: Context, _control: Control) -> Run
 def _collect(record: RunRecord, context: Context) -> RunRecord:
     definition = context.definition_of(record)
     found: Diagnosis | None = None
+    if record.shim is not None and record.stated is None:
+        # an earlier version of ours watched it
+        record = record.at(Stage.COLLECT, stated=stated_by(stream_of(record, context)))
+    stated = record.stated or {}
     if record.shim is not None and not record.report:
         folder = context.state.run(record.run_id)
         found = diagnose(
@@ -53,7 +57,7 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
             record.exit_code,
             record.signal,
             read_tail(folder / "err", WINDOW_BYTES),
-            read_tail(folder / "out", WINDOW_BYTES),
+            Output(read_tail(folder / "out", WINDOW_BYTES), tuple(stated.get("faults", ()))),
             masker=context.masker,
         )
     record = record.at(Stage.COLLECT, provider_session_id=_session_id(record, context))
@@ -62,16 +66,20 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
         exit0_is_success=definition.outcome.exit0_is_success,
         diagnosed=found.reason if found else None,
     )
+    asked = end.outcome is RunOutcome.SUSPENDED and not record.report and not _has_asked(record)
     record = record.at(
         Stage.COLLECT,
+        asks=asks_in_the_end(record) if asked else None,
         outcome=end.outcome.value,
         reason=end.reason,
         verification=_verification(record, end.outcome).value,
         diagnosis=_described(record, found, context),
     )
+    if end.reason in CLOSING and found is not None:
+        record = record.at(Stage.COLLECT, limit=limit_told(record, found, context))
     if end.outcome in _HANDED_ON:
         record = record.at(Stage.COLLECT, handoff=_handoff(record, context))
-    record = record.at(Stage.COLLECT, usage=_usage(record, context))
+    record = record.at(Stage.COLLECT, usage=stated.get("usage"))
     record = record.at(Stage.COLLECT, summary=_summary(record, context))
     _write_log(record, context)
     return record.at(Stage.RESULT)
@@ -82,18 +90,14 @@ def _session_id(record: RunRecord, context: Context) -> str | None:
     if record.shim is None:
         return None
     definition = context.definition_of(record)
-    head = _head(context.state.run(record.run_id) / "out")
     ours = record.new_session_id if definition.launch.own_session_id else None
-    return session_id(definition.output.dialect, head) or record.resumed_session_id or ours
+    said: str | None = (record.stated or {}).get("session_id")
+    return said or record.resumed_session_id or ours
 
 
-def _usage(record: RunRecord, context: Context) -> dict[str, Any] | None:
-    """What the CLI says that it used; None where it does not say, or never began."""
-    if record.shim is None:
-        return None
-    dialect = context.definition_of(record).output.dialect
-    found = usage_of(dialect, last_lines(context.state.run(record.run_id) / "out", USAGE_BYTES))
-    return None if found is None else found.as_json()
+def _has_asked(record: RunRecord) -> bool:
+    """Whether its agent asked by our tool."""
+    return bool(record.facts.get("question"))
 
 
 def _summary(record: RunRecord, context: Context) -> dict[str, Any]:
@@ -135,6 +139,9 @@ def _described(
     record: RunRecord, found: Diagnosis | None, context: Context
 ) -> dict[str, Any] | None:
     text = record.seal_error or record.error or (found.text if found else "")
+    waited = (record.stated or {}).get("waiting")
+    if waited and not record.report:
+        text = f"it was {waited}\n{text}".strip()
     if not text:
         return None
     return {"text": context.masker.mask_text(text)[:2000], "class": record.reason}
@@ -155,6 +162,7 @@ def _handoff(record: RunRecord, context: Context) -> str:
             failing_output=failed.tail if failed else "",
             branch=record.branch,
             commit=record.sealed_commit,
+            compacted=tuple((record.stated or {}).get("compacted", ())),
         ),
         masker=context.masker,
     )
@@ -164,6 +172,14 @@ def _write_log(record: RunRecord, context: Context) -> None:
     if record.log_path is None:
         return
     try:
+        if record.stated is not None:
+            add_activity(
+                context.state.run(record.run_id),
+                _told_of_stages(record),
+                context.masker,
+                backend=record.provider,
+                at_ns=int(context.clock.now().timestamp() * 1e9),
+            )
         write_merged_log(
             context.state.run(record.run_id),
             Path(record.log_path),
@@ -183,12 +199,14 @@ def _write_log(record: RunRecord, context: Context) -> None:
         )
 
 
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
+def _told_of_stages(record: RunRecord) -> list[str]:
+    """What the log of a run's doings says at its end."""
+    stages = [f"stage   {name} {seconds:.1f} s" for name, seconds in record.stage_seconds.items()]
+    checks = [
+        f"check   {shlex.join(check.argv)}: exit code {check.exit_code}" for check in record.checks
+    ]
+    why = f" ({record.reason})" if record.reason else ""
+    return [*stages, *checks, f"run     ended: {record.outcome}{why}"]
 
 
 def _size(path: Path) -> int:
@@ -222,6 +240,9 @@ async def tell_result(record: RunRecord, context: Context, _control: Control) ->
         "provider_session_id": record.provider_session_id,
         "summary": record.summary,
         "usage": record.usage,
+        "live": (record.stated or {}).get("live"),
+        "question": record.asks,
+        "limit": record.limit,
     }
     try:
         await context.reporter.deliver(record.run_id, 2, "report_run_result", report)

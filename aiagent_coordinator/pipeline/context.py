@@ -19,6 +19,7 @@ from aiagent_coordinator.executors.base import Executor
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.pipeline.limits import Finding, LimitOverrides, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord
+from aiagent_coordinator.pipeline.stream import Stream
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.providers.modes import in_mode
 from aiagent_coordinator.providers.shape import Definition
@@ -87,6 +88,10 @@ class Context:
     #: What agents show a server of another make, by their ids; never journaled.
     passkeys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     skills: SkillSource = field(default_factory=NoSkills)
+    #: Accounts of providers: provider → account → variables of its program; never journaled.
+    accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
+        default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
+    )
 
     def definition_of(self, record: RunRecord) -> Definition:
         """The definition of a run's CLI, in the run's mode."""
@@ -113,6 +118,13 @@ class Control:
         self.warnings: dict[str, str] = {}
         #: Called when there is a new one.
         self.on_warning: Callable[[], None] = _nobody
+        #: The output of its program, while somebody follows it.
+        self.stream: Stream | None = None
+        #: What its program said of itself, as it goes over the wire, and what of it the server has.
+        self.live: dict[str, Any] = {}
+        self._told: dict[str, Any] = {}
+        #: Called when there is more of it; with whether the server should hear of it at once.
+        self.on_live: Callable[[bool], None] = _nobody_hears
         #: Questions whose answers were given to the CLI by this life of ours.
         self.delivered: set[str] = set()
         #: Messages of people that were given to its program by this life of ours, and those it took up.
@@ -131,6 +143,34 @@ class Control:
         self.heard |= dict.fromkeys(new)
         if new:
             self.on_warning()
+
+    def say(self, live: dict[str, Any]) -> None:
+        """Take what its program said of itself by now; it goes to the server with a renewal soon."""
+        before, self.live = self.live, live
+        if live == before:
+            return
+        is_new = live.get("limits") != before.get("limits")
+        self.on_live(is_new or self._is_over(live.get("usage"), before.get("usage")))
+
+    def news(self) -> dict[str, Any]:
+        """Of that, what the server does not have yet."""
+        news = {key: value for key, value in self.live.items() if self._told.get(key) != value}
+        if "compactions" in news:
+            news["compacted"] = self.live.get("compacted", [])
+        return news
+
+    def has_told(self, news: Mapping[str, Any]) -> None:
+        """The server has this now."""
+        self._told.update(news)
+
+    def _is_over(self, used: dict[str, Any] | None, before: dict[str, Any] | None) -> bool:
+        """Whether it used so much that the server wants to know at once."""
+        tell_at: dict[str, float] = self.facts.get("tell_at") or {}
+        if not used or used == before:
+            return False
+        tokens = sum(used.get(key) or 0 for key in ("in", "out", "cache"))
+        sums = {"tokens": tokens, "cost": used.get("cost") or 0.0}
+        return any(sums.get(key, 0) >= most for key, most in tell_at.items())
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
         """Ask for the tree to be ended; the first reason stands, a kill may come later."""
@@ -155,4 +195,8 @@ class Control:
 
 
 def _nobody() -> None:
+    """Nobody wants to know."""
+
+
+def _nobody_hears(_is_urgent: bool) -> None:
     """Nobody wants to know."""

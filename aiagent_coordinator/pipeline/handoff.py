@@ -45,6 +45,8 @@ class HandoffFacts:
     failing_output: str = ""
     branch: str | None = None
     commit: str | None = None
+    #: What its program said when it last shortened what its model had before it.
+    compacted: tuple[str, ...] = ()
 
 
 def build(facts: HandoffFacts, *, masker: Masker | None = None) -> str:
@@ -101,7 +103,13 @@ def _head(facts: HandoffFacts) -> str:
     ended = facts.outcome + (f" ({facts.reason})" if facts.reason else "")
     work = f" on {facts.branch}" if facts.branch else ""
     kept = f" Its work is kept{work} as commit {facts.commit[:12]}." if facts.commit else ""
-    return f"Attempt {facts.attempt} ended: {ended}.{kept}"
+    shortened = "; ".join(_keep_start(text, 200) or "no details" for text in facts.compacted[-3:])
+    lost = (
+        f" It lost sight of its beginning: its context was shortened ({shortened})."
+        if facts.compacted
+        else ""
+    )
+    return f"Attempt {facts.attempt} ended: {ended}.{kept}{lost}"
 
 
 def _failing(facts: HandoffFacts, masker: Masker) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
@@ -16,6 +17,7 @@ from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.values import LaunchValues
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS, GUEST_TOOLS
 
 #: Left for the answer to reach a CLI before that gives the call up.
@@ -86,7 +88,7 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
         run_id=record.run_id,
         argv=command_of(record, context),
         cwd=record.workspace,
-        env=child_env(context.environ, definition, launch_values(record, context)),
+        env=account_env(record, context),
         # a shim only knows that something may still come
         stdin="answers" if record.stdin == "words" else record.stdin,
         gate_seconds=limits.gate_seconds,
@@ -101,6 +103,35 @@ def spec_for(record: RunRecord, context: Context) -> LaunchSpec:
     )
 
 
+def account_env(record: RunRecord, context: Context) -> dict[str, str]:
+    """The environment of a run's CLI with the variables of its account, and of no other account.
+
+    Raises:
+        ProviderError: the account is not declared here.
+    """
+    definition = context.catalog.get(record.provider)
+    env = child_env(context.environ, definition, launch_values(record, context))
+    accounts = context.accounts.get(record.provider, {})
+    if not accounts:
+        return env
+    named = str(record.agent.get("account") or DEFAULT_ACCOUNT)
+    if named not in accounts:
+        raise ProviderError(
+            f"provider {record.provider} has no account {named!r} here",
+            hint=f"there are: {', '.join(accounts)}",
+        )
+    others = _of_accounts(record, context)
+    return {name: value for name, value in env.items() if name not in others} | dict(
+        accounts[named]
+    )
+
+
+def _of_accounts(record: RunRecord, context: Context) -> frozenset[str]:
+    """Variables that stand for an account of the run's provider."""
+    accounts = context.accounts.get(record.provider, {})
+    return frozenset(name for env in accounts.values() for name in env) - {"HOME"}
+
+
 def hold_of(tool_timeout_seconds: float) -> float:
     """How long a bridge may keep a call open without a server, by what its CLI lets a call take."""
     at_most = tool_timeout_seconds - ANSWER_SECONDS
@@ -111,4 +142,5 @@ def check_env(record: RunRecord, context: Context) -> dict[str, str]:
     """The environment of a check: as clean as the CLI's, without the way to our server."""
     definition = context.catalog.get(record.provider)
     env = child_env(context.environ, definition, launch_values(record, context))
+    env = {name: value for name, value in env.items() if name not in _of_accounts(record, context)}
     return {name: value for name, value in env.items() if name not in _ONLY_FOR_THE_AGENT}

@@ -7,6 +7,7 @@ chat that left nothing without an answer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def claims_success(record: RunRecord, *, exit0_is_success: bool) -> bool:
         return False
     if record.report:
         return record.report.get("result") == "success"
-    return exit0_is_success and record.exit_code == 0
+    return exit0_is_success and record.exit_code == 0 and not _says_failed(record)
 
 
 def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) -> End:
@@ -69,11 +70,7 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
     if claims_success(record, exit0_is_success=exit0_is_success):
         return _after_checks(record)
     if record.report:
-        if record.report.get("result") == "blocked":
-            return End(RunOutcome.SUSPENDED, "agent_reported")
-        if record.report.get("result") == "waiting":
-            return End(RunOutcome.SUSPENDED, "delegated")
-        return End(RunOutcome.FAILED, "agent_reported")
+        return _as_reported(record.report)
     question: dict[str, Any] = record.facts.get("question") or {}
     if question.get("pending") or question.get("answered") is False:
         # It asked and left, as it was told to; or left before it was told.
@@ -84,10 +81,22 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
     if diagnosed is None and _has_said_all(record):
         return End(RunOutcome.SUCCEEDED)
     reason = diagnosed or _unreported(record)
+    if reason == "no_report" and asks_in_the_end(record):
+        # It had no other way to ask, or took none: a person answers, and no attempt is lost.
+        return End(RunOutcome.SUSPENDED, "asked")
     if record.stop_reason == "cancelled" and reason == "no_report":
         # It was told that its task is cancelled, and left before our signal reached it.
         return End(RunOutcome.CANCELLED, "cancelled")
     return End(RunOutcome.FAILED, reason)
+
+
+def _as_reported(report: Mapping[str, Any]) -> End:
+    """The end of a run whose agent says that its task is not done."""
+    if report.get("result") == "blocked":
+        return End(RunOutcome.SUSPENDED, "agent_reported")
+    if report.get("result") == "waiting":
+        return End(RunOutcome.SUSPENDED, "delegated")
+    return End(RunOutcome.FAILED, "agent_reported")
 
 
 def _early_end(record: RunRecord) -> End | None:
@@ -125,6 +134,20 @@ def _after_checks(record: RunRecord) -> End:
     if record.stop_reason == "lingering" and record.exit_reason in {"stopped", "killed"}:
         return End(RunOutcome.SUCCEEDED, "lingering")
     return End(RunOutcome.SUCCEEDED)
+
+
+def asks_in_the_end(record: RunRecord) -> str | None:
+    """The question with which a program ended well, in place of a report; a guest's server has no such thing."""
+    question: str | None = (record.stated or {}).get("question")
+    is_clean = record.exit_code == 0 and record.signal is None and not _says_failed(record)
+    if question is None or not is_clean or record.purpose != Purpose.TASK or record.is_guest:
+        return None
+    return question
+
+
+def _says_failed(record: RunRecord) -> bool:
+    """Whether the program says itself that it failed, whatever its exit code."""
+    return (record.stated or {}).get("is_error") is True
 
 
 def _could_not_resume(record: RunRecord) -> bool:

@@ -34,7 +34,7 @@ from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
 from aiagent_coordinator.pipeline.handoff import left_for
-from aiagent_coordinator.pipeline.launching import rendered_for, system_prompt_file
+from aiagent_coordinator.pipeline.launching import account_env, rendered_for, system_prompt_file
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
@@ -144,6 +144,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     record = record.at(Stage.PREPARE, temp_dir=str(_temp_dir(record.run_id)))
     mode = mode_of(context.catalog.get(record.provider), record.agent.get("mode"))
     record = _session(record.at(Stage.PREPARE, is_live=mode is Mode.LIVE), context)
+    account_env(record, context)  # refuses an account that is not declared here
     prompt = _prompt(_without_role(record, context), context)
     rendered = rendered_for(record, context, prompt)
     for name, content in rendered.files.items():

@@ -55,6 +55,8 @@ class RunRecord:
     slot: int
     provider: str
     stage: Stage = Stage.CLAIM
+    #: What it is to work on, where there was a choice: provider, account, model.
+    lane: dict[str, Any] | None = None
     #: The server's answer to the claim: fence, task, project, agent.
     claim: dict[str, Any] = field(default_factory=dict[str, Any])
     workspace_path: str | None = None
@@ -119,8 +121,14 @@ class RunRecord:
     diagnosis: dict[str, Any] | None = None
     handoff: str | None = None
     summary: dict[str, Any] | None = None
+    #: What its provider said of the limit that ended it; as the result report carries it.
+    limit: dict[str, Any] | None = None
     #: What its CLI says that it used: `in`, `out`, `cache` (tokens), `cost` (US dollars, may be null).
     usage: dict[str, Any] | None = None
+    #: What its program said of itself; see `pipeline.stated`. None: it says nothing, or is not read yet.
+    stated: dict[str, Any] | None = None
+    #: What its program ended with in place of a report, and a person is to answer.
+    asks: str | None = None
     superseded: bool = False
     stage_seconds: dict[str, float] = field(default_factory=dict[str, float])
 

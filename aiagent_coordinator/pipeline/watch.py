@@ -20,6 +20,7 @@ from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launch import observe
 from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.pipeline.stated import absent_in, stated_by, stream_of
 from aiagent_coordinator.pipeline.telling import Telling
 from aiagent_coordinator.telemetry import log_event
 
@@ -37,6 +38,8 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
     """Wait until the run's tree is gone; stop it when it is to be stopped."""
     folder = context.state.run(record.run_id)
     judge = Judge(context.limits_of(record), context.clock.monotonic())
+    if control.stream is None and record.shim is not None:
+        control.stream = await anyio.to_thread.run_sync(stream_of, record, context)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_look_after, record, context, control, judge)
         await context.executor.wait(folder)
@@ -50,6 +53,10 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
         trouble = await anyio.to_thread.run_sync(trouble_of, record, folder)
         if trouble is not None:
             record = record.at(Stage.EXIT, exit_reason="spawn_failed", error=trouble)
+    if control.stream is not None:
+        stated = await anyio.to_thread.run_sync(stated_by, control.stream)
+        record = record.at(Stage.EXIT, stated=stated)
+        control.say((stated or {}).get("live", {}))
     return record.at(
         Stage.EXIT,
         warnings={**record.warnings, **control.warnings},
@@ -89,6 +96,7 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
             control.stop("timed_out")
         await _deliver_answer(record, context, control)
         await telling.go_on()
+        await _listen(control)
         taken = await reading.take(now)
         for finding in judge.judge(replace(taken, awaits_person=_awaits_person(record, control))):
             _heed(finding, record, control)
@@ -111,6 +119,18 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
             )
             await context.executor.signal(folder, wanted)
             sent = wanted
+
+
+async def _listen(control: Control) -> None:
+    """Read what the program printed since the last look, and take what it says of itself."""
+    stream = control.stream
+    if stream is None or not await stream.look():
+        return
+    control.say(stream.live())
+    for name in absent_in(stream.digest):
+        text = f"its program could not reach the server {name}: its tools are absent"
+        if "tools_absent" not in control.warnings:
+            control.warn(Finding("tools_absent", text))
 
 
 def _heed(finding: Finding, record: RunRecord, control: Control) -> None:

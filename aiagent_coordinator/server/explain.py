@@ -8,7 +8,7 @@ from datetime import datetime
 
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.runs import Run, RunOutcome, RunPhase
-from aiagent_coordinator.server import holding, rooted, waiting
+from aiagent_coordinator.server import holding, parking, rooted, waiting
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import (
     actions,
@@ -219,6 +219,7 @@ def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) ->
         return
     yield from holding.of_agents(unit, enabled)
     yield from rooted.why_nobody(unit, around.roots, enabled, project)
+    yield from parking.of_agents(unit, enabled)
     unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
     if all(unfit.values()):
         told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())

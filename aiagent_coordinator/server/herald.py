@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import anyio
 
-from aiagent_coordinator.clock import Clock
+from aiagent_coordinator.clock import Clock, parse_iso
 from aiagent_coordinator.events import Event
 from aiagent_coordinator.server.auth import LiveRuns
 from aiagent_coordinator.server.library import changed_by
 from aiagent_coordinator.server.live import Live
 from aiagent_coordinator.server.snapshot import Snapshot
-from aiagent_coordinator.store import actions
+from aiagent_coordinator.store import actions, ledger
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.engine import Store
 from aiagent_coordinator.tasks import TaskStatus
@@ -79,6 +80,8 @@ class Herald:
         for event in events:
             if _is_requeued(event) and event.task_id is not None:
                 self._tasks.start_soon(self._push_when_due, event.task_id)
+            elif event.action == "quota.closed":
+                self._tasks.start_soon(self._push_at, parse_iso(event.data.get("until")))
 
     async def _tell_coordinator(self, run_id: str) -> None:
         run = await self._live_runs.get(run_id)
@@ -88,9 +91,13 @@ class Herald:
     async def _push_when_due(self, task_id: str) -> None:
         """A retry falls due without an event: push at its time."""
         task = await self._store.read(lambda unit: task_store.get_task(unit, task_id))
-        if task.not_before is None:
+        await self._push_at(task.not_before)
+
+    async def _push_at(self, at: datetime | None) -> None:
+        """Something falls due without an event: push at its time."""
+        if at is None:
             return
-        wait = (task.not_before - self._clock.now()).total_seconds()
+        wait = (at - self._clock.now()).total_seconds()
         if wait > 0:
             await anyio.sleep(wait + DUE_SLACK_SECONDS)
             # what was answered a moment ago says `hold`
@@ -98,10 +105,12 @@ class Herald:
             self._live.publish((ACTIONS_URI,))
 
     async def _push_what_an_earlier_life_scheduled(self) -> None:
-        """Retries that a server before this one put off."""
+        """Retries that a server before this one put off, and limits that it knew of."""
         async with anyio.create_task_group() as tasks:
             for task_id in await self._store.read(actions.not_due_yet):
                 tasks.start_soon(self._push_when_due, task_id)
+            for window in await self._store.read(ledger.closed):
+                tasks.start_soon(self._push_at, window.until)
 
 
 def _is_requeued(event: Event) -> bool:

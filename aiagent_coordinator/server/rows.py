@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aiagent_coordinator.tasks import Task
 
 #: Of a long text in a list.
-_LONG_RUN_FIELDS = frozenset({"leftovers", "warnings", "summary"})
+_LONG_RUN_FIELDS = frozenset({"leftovers", "warnings", "summary", "limits"})
 _LINE_CHARS = 500
 _PLAIN = frozenset({str, int, float, bool})
 

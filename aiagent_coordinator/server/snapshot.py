@@ -23,7 +23,9 @@ from aiagent_coordinator.store.unit import Unit
 MAX_AGE_SECONDS = 0.5
 #: So old an answer may be in a store in which nothing happens.
 MAX_QUIET_SECONDS = 60.0
-_RELEVANT = frozenset({"project", "agent", "task", "run", "message", "conversation", "delegation"})
+_RELEVANT = frozenset(
+    {"project", "agent", "task", "run", "message", "conversation", "delegation", "quota"}
+)
 #: Words, progress and looks of others change nothing about what should run.
 _IRRELEVANT = frozenset({"task.progress", "run.hello", "run.authenticated", "run.refused"})
 

@@ -181,8 +181,10 @@ async def report_run_exit(context: Context, arguments: requests.ExitReport) -> J
 
 async def report_run_result(context: Context, arguments: requests.ResultReport) -> Json:
     """Take a run's result; its task moves on."""
-    policy = context.board.terms.retry
-    return await _write(context, lambda unit: reports.record_result(unit, arguments, policy))
+    terms = context.board.terms
+    return await _write(
+        context, lambda unit: reports.record_result(unit, arguments, terms.retry, terms.ask)
+    )
 
 
 async def disown_run(context: Context, arguments: DisownRequest) -> Json:

@@ -13,7 +13,7 @@ from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.server import following, rows
+from aiagent_coordinator.server import following, parking, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
@@ -300,6 +300,7 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
             "approvals": reviews.pending(unit),
             "runs": dict(Counter(run.phase.value for run in live)),
             "live": [rows.run_line(run) for run in live],
+            **parking.summary(unit),
         }
 
     return {

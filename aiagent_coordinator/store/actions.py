@@ -8,10 +8,20 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select
 
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.runs import Purpose, Run
-from aiagent_coordinator.store import checkouts, locks, projects, tables, waking, wanting
+from aiagent_coordinator.store import (
+    checkouts,
+    ledger,
+    locks,
+    projects,
+    tables,
+    waking,
+    wanting,
+)
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
+from aiagent_coordinator.store.lanes import Gate
 from aiagent_coordinator.store.leases import LeaseTerms, is_takeable, takeable_at
 from aiagent_coordinator.store.requests import Action, ActionsAnswer
 from aiagent_coordinator.store.runs import COUNTED, live_runs
@@ -55,6 +65,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     locked = locks.locked_agents(unit)
     left_ids = {run.id for run in left}
     busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
+    gate = Gate.of(unit)
     actions: list[Action] = []
     for agent, project in projects.assignments(unit):
         mine = [queues[key] for key in _keys(agent, project) if key in queues]
@@ -67,13 +78,15 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         room = _room(agent, project, live, busy)
         if agent.id in locked:
             room = (0, "agent_locked")
+        elif (parked := gate.refusal(agent)) is not None:
+            room = (0, parked)
         line = _decide(agent, project, mine, room, waiting=waiting)
         held = managing.get((agent.id, project.id))
         if held is not None and line.reason in {"no_task", "not_due"}:
             line = replace(line, reason="waiting_for_workers", progress=held)
-        actions.append(line)
+        actions.append(_with_lanes(line, agent, gate))
         actions += _stops(agent, project, live)
-    actions += [one for one in _chats(unit) if one.agent_id not in locked]
+    actions += [one for one in _chats(unit, gate) if one.agent_id not in locked]
     return ActionsAnswer(version, tuple(actions))
 
 
@@ -87,6 +100,7 @@ def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
     moments = [unit.conn.scalar(select(func.min(_task.c.not_before)).where(later))]
     moments += [takeable_at(run, opened_at=unit.opened_at, terms=terms) for run in live_runs(unit)]
     moments += wanting.rests_until(unit)
+    moments.append(ledger.opens_next(unit))
     ahead = [moment for moment in moments if moment is not None and moment > unit.now]
     return min(ahead, default=unit.now + _NEVER)
 
@@ -95,6 +109,11 @@ def not_due_yet(unit: Unit) -> list[str]:
     """Ids of the tasks whose next attempt is put off to a later time."""
     later = (_task.c.status == TaskStatus.QUEUED) & (_task.c.not_before > unit.now)
     return list(unit.conn.scalars(select(_task.c.id).where(later)))
+
+
+def due_counts(unit: Unit) -> dict[tuple[str, str | None], int]:
+    """How many tasks are due: by project, and by the agent they name, None for none."""
+    return {key: queue.count for key, queue in _queues(unit).items()}
 
 
 def count_before(unit: Unit, task: Task) -> int:
@@ -188,17 +207,33 @@ def _stops(agent: Agent, project: Project, live: Iterable[Run]) -> list[Action]:
     ]
 
 
-def _chats(unit: Unit) -> list[Action]:
+def _with_lanes(line: Action, agent: Agent, gate: Gate) -> Action:
+    """Say on what the next run works, and what else it may."""
+    if line.action != "start":
+        return line
+    lanes = gate.open_to(agent)
+    if not lanes:
+        return line
+    told = lanes if len(gate.lanes_of(agent)) > 1 else None
+    first = lanes[0]
+    account = None if first.account == DEFAULT_ACCOUNT else first.account
+    return replace(line, provider=first.provider, model=first.model, account=account, lanes=told)
+
+
+def _chats(unit: Unit, gate: Gate) -> list[Action]:
     """Chats in which something is to be said, where anything may start."""
     wanted = wanting.wanted(unit)
     if not wanted:
         return []
     return [
-        replace(_line(agent, project, "start", reason, 1), purpose=Purpose.CHAT)
+        _with_lanes(
+            replace(_line(agent, project, "start", reason, 1), purpose=Purpose.CHAT), agent, gate
+        )
         for agent, project in projects.assignments(unit)
         if (reason := wanted.get((agent.id, project.id)))
         and agent.enabled
         and project.status == "active"
+        and gate.closed_to(agent) is None
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.handoffs import LeftHandoff
+from aiagent_coordinator.quota import Lane
 from aiagent_coordinator.skills import GivenSkill
 from aiagent_coordinator.store import handoffs, questions, skills, tells
 from aiagent_coordinator.store.requests import (
@@ -31,13 +32,13 @@ def chat_of(agent: Agent) -> ClaimedTask:
     )
 
 
-def claimed_agent(unit: Unit, agent: Agent) -> ClaimedAgent:
-    """The agent of a run, with the skills that it has now."""
+def claimed_agent(unit: Unit, agent: Agent, lane: Lane) -> ClaimedAgent:
+    """The agent of a run, with what it works on and the skills that it has now."""
     return ClaimedAgent(
         agent.id,
-        agent.provider,
+        lane.provider,
         agent.approval,
-        agent.model,
+        lane.model,
         agent.role or None,
         tuple(
             GivenSkill(one.directory_name, one.name, one.description, one.sha256)
@@ -45,6 +46,7 @@ def claimed_agent(unit: Unit, agent: Agent) -> ClaimedAgent:
         ),
         agent.mode,
         agent.permissions,
+        lane.account,
     )
 
 

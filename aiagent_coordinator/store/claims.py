@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, select, update
 
 from aiagent_coordinator.errors import ConflictError, StaleRunError
+from aiagent_coordinator.quota import Lane
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
 from aiagent_coordinator.store import checkouts, coordinators, locks, projects, tables, wanting
 from aiagent_coordinator.store.claimed import chat_of, claimed_agent, claimed_task
 from aiagent_coordinator.store.columns import Instant
+from aiagent_coordinator.store.lanes import Gate
 from aiagent_coordinator.store.leases import LeaseTerms, take_over
 from aiagent_coordinator.store.requests import (
     ClaimAnswer,
@@ -100,6 +103,16 @@ _INSERT = insert(_run)
 _CHANGE = update(_run).where(_run.c.id == bindparam("which"))
 
 
+@dataclass(frozen=True)
+class _Grant:
+    """What a claim gives."""
+
+    agent: Agent
+    lane: Lane
+    fence: int
+    lease_until: datetime
+
+
 def claim_run(
     unit: Unit,
     request: ClaimRequest,
@@ -142,15 +155,21 @@ def claim_run(
         policy=policy,
     )
     refusal = _why_not(request, agent, project, ours + others)
-    if request.purpose is Purpose.CHAT and refusal is None:
-        return _claim_chat(unit, request, agent, project, lease_seconds)
-    refusal = refusal or _in_use(unit, project)
+    gate = Gate.of(unit)
+    lane = gate.choose(agent, request.lane)
+    if refusal is None and lane is None:
+        refusal = gate.refusal(agent)
+    if refusal is not None or lane is None:
+        return ClaimAnswer(claimed=False, reason=refusal)
+    lease_until = unit.now + timedelta(seconds=lease_seconds)
+    if request.purpose is Purpose.CHAT:
+        return _claim_chat(unit, request, project, _Grant(agent, lane, 1, lease_until))
+    refusal = _in_use(unit, project)
     row = None if refusal else _pick(unit, request)
     if row is None:
         return ClaimAnswer(claimed=False, reason=refusal or "no_task")
-    task, fence = task_of(row), row["fence"] + 1
-    lease_until = unit.now + timedelta(seconds=lease_seconds)
-    _start(unit, request, agent, task, fence=fence, lease_until=lease_until)
+    task, grant = task_of(row), _Grant(agent, lane, row["fence"] + 1, lease_until)
+    _start(unit, request, task, grant)
     set_status(
         unit,
         task,
@@ -158,14 +177,13 @@ def claim_run(
         TaskStatus.RUNNING,
         actor=_holder(request),
         run_id=request.run_id,
-        fence=fence,
+        fence=grant.fence,
         not_before=None,
         progress=0,
         started_at=task.started_at or unit.now,
     )
-    resume = _resume(unit, request, task, agent)
-    facts: dict[str, Any] = {"fence": fence, "lease_until": lease_until, "run_id": request.run_id}
-    return _answer(unit, task, project, agent, resume=resume, **facts)
+    resume = _resume(unit, request, task, grant)
+    return _answer(unit, task, project, grant, resume, request.run_id)
 
 
 def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
@@ -222,32 +240,26 @@ def _pick(unit: Unit, request: ClaimRequest) -> RowMapping | None:
     return unit.conn.execute(_PICK, where).mappings().first()
 
 
-def _start(
-    unit: Unit,
-    request: ClaimRequest,
-    agent: Agent,
-    task: Task | None,
-    *,
-    fence: int,
-    lease_until: datetime,
-) -> None:
-    actor = _holder(request)
+def _start(unit: Unit, request: ClaimRequest, task: Task | None, grant: _Grant) -> None:
+    actor, agent, lane = _holder(request), grant.agent, grant.lane
     task_id, attempt = (None, 1) if task is None else (task.id, task.attempt)
     row: dict[str, Any] = {
         "id": request.run_id,
         "task_id": task_id,
         "agent_id": agent.id,
         "project_id": request.project_id,
-        "provider": agent.provider,
+        "provider": lane.provider,
+        "account": lane.account,
+        "model": lane.model,
         "attempt": attempt,
         "purpose": request.purpose,
         "slot": request.slot,
         "phase": RunPhase.STARTING,
-        "fence": fence,
+        "fence": grant.fence,
         "coordinator_id": request.coordinator_id,
         "epoch": request.epoch,
         "holder": actor,
-        "lease_until": lease_until,
+        "lease_until": grant.lease_until,
         "token_sha256": request.token_sha256,
         "created_at": unit.now,
         "duty": Duty.REVIEWER if task and task.reviews_id else agent.hierarchy,
@@ -261,20 +273,16 @@ def _start(
         run_id=request.run_id,
         agent_id=agent.id,
         attempt=attempt,
-        fence=fence,
+        fence=grant.fence,
     )
 
 
-def _claim_chat(
-    unit: Unit, request: ClaimRequest, agent: Agent, project: Project, lease_seconds: float
-) -> ClaimAnswer:
+def _claim_chat(unit: Unit, request: ClaimRequest, project: Project, grant: _Grant) -> ClaimAnswer:
     """A run without a task, while there is something to say for the agent."""
-    if (agent.id, project.id) not in wanting.wanted(unit):
+    if (grant.agent.id, project.id) not in wanting.wanted(unit):
         return ClaimAnswer(claimed=False, reason="no_task")
-    lease_until = unit.now + timedelta(seconds=lease_seconds)
-    _start(unit, request, agent, None, fence=1, lease_until=lease_until)
-    facts: dict[str, Any] = {"fence": 1, "lease_until": lease_until, "run_id": request.run_id}
-    return _answer(unit, None, project, agent, resume=None, **facts)
+    _start(unit, request, None, grant)
+    return _answer(unit, None, project, grant, None, request.run_id)
 
 
 def _holder(request: ClaimRequest) -> str:
@@ -303,22 +311,16 @@ def _claim_again(
     }
     unit.conn.execute(_CHANGE, {"which": run.id, **facts})
     task = get_task(unit, run.task_id) if run.task_id else None
-    return _answer(
-        unit,
-        task,
-        projects.get_project(unit, run.project_id),
-        projects.get_agent(unit, run.agent_id),
-        fence=run.fence,
-        lease_until=lease_until,
-        resume=_resume(unit, request, task, projects.get_agent(unit, run.agent_id)),
-        run_id=run.id,
-    )
+    agent = projects.get_agent(unit, run.agent_id)
+    grant = _Grant(agent, run.lane, run.fence, lease_until)
+    project = projects.get_project(unit, run.project_id)
+    return _answer(unit, task, project, grant, _resume(unit, request, task, grant), run.id)
 
 
-def _resume(unit: Unit, request: ClaimRequest, task: Task | None, agent: Agent) -> Resume | None:
+def _resume(unit: Unit, request: ClaimRequest, task: Task | None, grant: _Grant) -> Resume | None:
     """The session of the CLI that the run before had, where this run can go on with it.
 
-    It lies on the machine of its coordinator and belongs to one agent and one program. One in which
+    It lies on the machine of its coordinator and belongs to one agent, one program and one account. One in which
     the agent never came to call us, or which grew too long, helps nobody: then the hand-off does.
     """
     if task is None:
@@ -328,8 +330,9 @@ def _resume(unit: Unit, request: ClaimRequest, task: Task | None, agent: Agent) 
     before = None if row is None else run_of(row)
     if before is None or before.provider_session_id is None or before.authenticated_at is None:
         return None
-    ours = (request.coordinator_id, agent.id, agent.provider)
-    if (before.coordinator_id, before.agent_id, before.provider) != ours:
+    lane = grant.lane
+    ours = (request.coordinator_id, grant.agent.id, lane.provider, lane.account)
+    if (before.coordinator_id, before.agent_id, before.provider, before.account) != ours:
         return None
     return None if before.reason in _NOT_RESUMED else Resume(before.provider_session_id)
 
@@ -338,24 +341,22 @@ def _answer(
     unit: Unit,
     task: Task | None,
     project: Project,
-    agent: Agent,
-    *,
-    fence: int,
-    lease_until: datetime,
+    grant: _Grant,
     resume: Resume | None,
     run_id: str,
 ) -> ClaimAnswer:
+    agent = grant.agent
     place = ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty)
     if task is None:
         # A chat works on nothing of the project: it gets an empty folder of its own.
         place = ClaimedProject(project.id, "", WorkspaceKind.SCRATCH)
     return ClaimAnswer(
         claimed=True,
-        fence=fence,
-        lease_until=lease_until,
+        fence=grant.fence,
+        lease_until=grant.lease_until,
         task=chat_of(agent)
         if task is None
         else claimed_task(unit, task, project, agent, resume=resume, run_id=run_id),
         project=place,
-        agent=claimed_agent(unit, agent),
+        agent=claimed_agent(unit, agent, grant.lane),
     )

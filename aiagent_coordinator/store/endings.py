@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, update
 
+from aiagent_coordinator.quota import CLOSING, Limit
 from aiagent_coordinator.runs import (
     Disposition,
     ReasonClass,
@@ -18,7 +19,7 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import questions, reviews, tables, talks, waking
+from aiagent_coordinator.store import ledger, questions, reviews, tables, talks, terms, waking
 from aiagent_coordinator.store.runs import emit_run
 from aiagent_coordinator.store.transitions import go_on, set_status
 from aiagent_coordinator.store.unit import Unit
@@ -53,6 +54,8 @@ class Ending:
     task_facts: dict[str, Any] = field(default_factory=dict[str, Any])
     #: The least that its task rests when it is queued again, in seconds.
     wait_seconds: float = 0.0
+    #: What was said of the limit that ended it.
+    limit: Limit | None = None
 
 
 def named_end(run: Run, outcome: RunOutcome, reason: str | None) -> tuple[RunOutcome, str | None]:
@@ -113,6 +116,7 @@ def end_run(
     )
     if run.authenticated_at is not None:
         emit_run(unit, run, "session.ended", actor=ending.actor)
+    _note_limit(unit, run, ending)
     talks.session_over(unit, run)
     if task is not None and task.is_locked and task.status is not TaskStatus.RUNNING:
         # the release looks again
@@ -125,6 +129,16 @@ def end_run(
     if task is None or task.status is not TaskStatus.RUNNING:
         return task
     return _move_task(unit, run, task, ending, policy)
+
+
+def _note_limit(unit: Unit, run: Run, ending: Ending) -> None:
+    """Close what a limit ended, or open what was only thought to be closed."""
+    if ending.outcome is RunOutcome.SUCCEEDED:
+        ledger.worked(unit, run)
+    elif ending.outcome is RunOutcome.FAILED and ending.reason in CLOSING:
+        text = str(ending.facts.get("error") or run.error or "")
+        ended = replace(run, reason=ending.reason)
+        ledger.close(unit, ended, ending.limit, text, terms.current(unit).waits)
 
 
 def _seconds(run: Run, ended_at: datetime) -> float | None:

@@ -12,6 +12,7 @@ from sqlalchemy import or_, select, update
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
 from aiagent_coordinator.store import coordinators, questions, tables, tells
 from aiagent_coordinator.store.endings import Ending, end_run
+from aiagent_coordinator.store.live import keep_live
 from aiagent_coordinator.store.requests import (
     AgentReport,
     AskedQuestion,
@@ -176,6 +177,8 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
     if facts:
         unit.conn.execute(update(_run).where(_run.c.id == run.id).values(facts))
     tells.heard(unit, run, line.heard)
+    if line.live is not None:
+        keep_live(unit, run, line.live, actor=f"coordinator:{run.coordinator_id}")
     keep_warnings(unit, run, line.warnings, actor=f"coordinator:{run.coordinator_id}")
     if line.progress is None or run.task_id is None:
         return

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 
 from aiagent_coordinator.errors import NotFoundError
 from aiagent_coordinator.ids import new_run_id
+from aiagent_coordinator.quota import Confidence, Limit
 from aiagent_coordinator.runs import (
     Purpose,
     RetryPolicy,
@@ -262,6 +263,9 @@ def end(unit: Unit, run: Run, cause: Cause, policy: RetryPolicy) -> Task | None:
         facts={"verification": Verification.NOT_VERIFIED},
         task_facts=task_facts,
         wait_seconds=cause.wait_seconds,
+        limit=Limit(unit.now + timedelta(seconds=cause.wait_seconds), Confidence.DERIVED)
+        if cause.wait_seconds
+        else None,
     )
     return end_run(unit, run, task, ending, policy)
 

@@ -15,6 +15,7 @@ from aiagent_coordinator.errors import (
     ConflictError,
     LimitError,
     NotFoundError,
+    TransitionError,
     ValidationError,
 )
 from aiagent_coordinator.runs import Run
@@ -120,6 +121,22 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
     unit.conn.execute(insert(_question).values(row))
     _emit(unit, question, task, "question.asked", actor=question.asked_by)
     return question
+
+
+def ask_at_the_end(unit: Unit, run: Run, task: Task, text: str, policy: AskPolicy) -> bool:
+    """Keep what a program ended with as its question; nobody waits for the answer in a call.
+
+    Returns:
+        False where the task may ask nothing more, or does not run.
+    """
+    if any(one.run_id == run.id and one.text == text for one in of_task(unit, task.id)):
+        return True
+    try:
+        question = ask(unit, run, task, NewQuestion(text), policy)
+    except (ConflictError, LimitError, TransitionError):
+        return False
+    conclude_wait(unit, question, task, actor=question.asked_by)
+    return True
 
 
 def hold_seconds(run: Run, policy: AskPolicy) -> float:

@@ -12,6 +12,8 @@ from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
 from aiagent_coordinator.store import tables, talks, tells
 from aiagent_coordinator.store.endings import Ending, end_run, named_end
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
+from aiagent_coordinator.store.live import keep_live
+from aiagent_coordinator.store.questions import ask_at_the_end
 from aiagent_coordinator.store.requests import (
     ExitAnswer,
     ExitReport,
@@ -24,9 +26,9 @@ from aiagent_coordinator.store.requests import (
 )
 from aiagent_coordinator.store.rows import run_of
 from aiagent_coordinator.store.runs import emit_run, get_run, keep_warnings
-from aiagent_coordinator.store.tasks import lock_task
+from aiagent_coordinator.store.tasks import get_task, lock_task
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Task
+from aiagent_coordinator.tasks import AskPolicy, Task
 
 _run = tables.run
 _report = tables.report
@@ -136,8 +138,16 @@ def record_exit(unit: Unit, report: ExitReport) -> ExitAnswer:
     return _keep(unit, report, answer)
 
 
-def record_result(unit: Unit, report: ResultReport, policy: RetryPolicy) -> ResultAnswer:
+def record_result(
+    unit: Unit, report: ResultReport, policy: RetryPolicy, ask: AskPolicy | None = None
+) -> ResultAnswer:
     """Take a run's result: it ends, its token dies, and its task moves on.
+
+    Args:
+        unit: The unit of work.
+        report: The result.
+        policy: Waits between attempts.
+        ask: How questions are treated.
 
     Raises:
         StaleRunError: the run is over or was taken over.
@@ -149,13 +159,20 @@ def record_result(unit: Unit, report: ResultReport, policy: RetryPolicy) -> Resu
         return stored
     task = _lock_task_of(unit, report)
     run = _lock(unit, report)
+    if report.live is not None:
+        keep_live(unit, run, report.live, actor=_actor(run))
     outcome, reason = named_end(run, report.outcome, report.reason)
+    if task and report.question and outcome is RunOutcome.SUSPENDED and reason == "asked":
+        asked = ask_at_the_end(unit, run, task, report.question, ask or AskPolicy())
+        task = get_task(unit, task.id)
+        outcome, reason = (outcome, reason) if asked else (RunOutcome.FAILED, "no_report")
     ending = Ending(
         outcome,
         reason,
         actor=_actor(run),
         facts=_run_facts(report, run),
         task_facts=_task_facts(report, run),
+        limit=report.limit,
     )
     task = end_run(unit, run, task, ending, policy)
     answer = ResultAnswer(

@@ -14,6 +14,7 @@ import pydantic
 
 from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.handoffs import LeftHandoff
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT, Lane, Limit
 from aiagent_coordinator.runs import Purpose, RunOutcome, RunPhase, ShimIdentity, Verification
 from aiagent_coordinator.skills import GivenSkill
 from aiagent_coordinator.tasks import Approval, Check, TaskStatus, WaitReason, WorkspaceKind
@@ -80,6 +81,9 @@ class Action:
     model: str | None = None
     #: Of a manager that waits for its sub-tasks: completed, in_progress, total.
     progress: dict[str, int] | None = None
+    account: str | None = None
+    #: What it may work on now, the first before the others; None: only what is said above.
+    lanes: tuple[Lane, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class ClaimRequest:
     token_sha256: str
     #: Whose agent it must be, and in whose folder it works; None: anybody's, where the project lies.
     root_agent_id: str | None = None
+    #: What it is to work on, of what the board offered; None: the first that is open.
+    lane: Lane | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,8 @@ class ClaimedAgent:
     mode: str | None = None
     #: `ask`, `allow`, `deny`; None: its approval alone says.
     permissions: dict[str, Any] | None = None
+    #: The account of the provider.
+    account: str = DEFAULT_ACCOUNT
 
 
 @dataclass(frozen=True)
@@ -230,6 +238,29 @@ class StartedAnswer:
 
 
 @dataclass(frozen=True)
+class LiveFacts:
+    """What a run's program said of itself: what changed since it was told last, as it is now.
+
+    Attributes:
+        activity: What it does, masked; empty: nothing.
+        context: `used` and `limit`, tokens; the limit may be null.
+        usage: As a run's.
+        compactions: How often it shortened its context, all so far.
+        compacted: What it said of the last of them, the oldest first.
+        limits: Every window that it told of: `window`, `status`, `used`, `resets_at`.
+        counts: `tool_calls`, `tool_errors`, `turns`, `retries`.
+    """
+
+    activity: str | None = None
+    context: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    compactions: int | None = None
+    compacted: tuple[str, ...] = ()
+    limits: tuple[dict[str, Any], ...] | None = None
+    counts: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
 class HeldRun:
     """One run that a coordinator holds, with what is new about it."""
 
@@ -244,6 +275,7 @@ class HeldRun:
     warnings: dict[str, str] = field(default_factory=dict[str, str])
     #: Messages of people that its program took up: all so far.
     heard: tuple[str, ...] = ()
+    live: LiveFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -308,6 +340,8 @@ class RenewedRun:
     authenticated_at: datetime | None = None
     #: What people say to it and it has not heard.
     tells: tuple[Said, ...] = ()
+    #: From which use on the coordinator should say so at once: `tokens` (all together), `cost`.
+    tell_at: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -391,6 +425,11 @@ class ResultReport:
     handoff: str | None = None
     provider_session_id: str | None = None
     summary: dict[str, Any] | None = None
+    live: LiveFacts | None = None
+    #: What its program ended with in place of a report: a person is to answer. Only with `suspended`.
+    question: str | None = None
+    #: What its provider said of the limit that ended it.
+    limit: Limit | None = None
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,13 @@ def run_of(row: RowMapping) -> Run:
         answers_on_stdin=row["answers_on_stdin"],
         duty=Duty(row["duty"]),
         listens=row["listens"],
+        activity=row["activity"],
+        context=row["context"],
+        compactions=row["compactions"],
+        limits=tuple(row["limits"] or ()),
+        counts=row["counts"],
+        account=row["account"],
+        model=row["model"],
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.errors import ConfigError, StoreError
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.store import tell_tables
+from aiagent_coordinator.store import quota_tables, tell_tables
 from aiagent_coordinator.store.database import Pending, translate
 from aiagent_coordinator.store.revision import CREATE_VERSION_TABLE, STAMP
 from aiagent_coordinator.store.sqlite_file import prepare_file, sqlite_url
@@ -191,6 +191,7 @@ def _create(path: Path) -> None:
     try:
         with engine.begin() as conn:
             tell_tables.metadata.create_all(conn)
+            quota_tables.metadata.create_all(conn)
             conn.exec_driver_sql(CREATE_VERSION_TABLE)
             conn.exec_driver_sql(STAMP)
     finally:

@@ -163,6 +163,8 @@ task = Table(
     # NULL: no audit made it.
     Column("audit_firing_id", ID),
     Column("is_locked", Boolean, nullable=False, server_default=false()),
+    # What all its runs may use: `tokens`, `usd`; NULL: what the settings say.
+    Column("budget", DOCUMENT),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),
@@ -249,8 +251,18 @@ run = Table(
     Column("leftovers_ended", Boolean),
     Column("answers_on_stdin", Boolean, nullable=False, server_default=false()),
     Column("duty", Text, nullable=False, server_default="worker"),
+    # What its program says of itself: `used`, `limit` (tokens), `at`; windows of limits; numbers.
+    Column("context", DOCUMENT),
+    Column("compactions", Integer),
+    Column("limits", DOCUMENT),
+    Column("counts", DOCUMENT),
     # What its program takes in while it works; NULL: nothing.
     Column("listens", Text),
+    # With `provider`: what it works on. No model: the program's own default.
+    Column("account", Text, nullable=False, server_default="default"),
+    Column("model", Text),
+    # What is set aside of the budgets while it runs: `tokens`, `usd`.
+    Column("reserved", DOCUMENT),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),

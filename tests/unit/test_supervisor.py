@@ -33,6 +33,9 @@ class _Unheard:
     def ended(self, record: RunRecord) -> None:
         pass
 
+    def heard(self, is_urgent: bool) -> None:
+        del is_urgent
+
     def warned(self) -> None:
         pass
 

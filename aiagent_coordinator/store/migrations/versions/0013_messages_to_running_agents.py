@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0014"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 # Frozen copies: the program's own types may change, this history may not.
 ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")

@@ -1,0 +1,45 @@
+"""What is parked because of a limit or a login, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.store.lanes import Gate
+from aiagent_coordinator.store.ledger import Window
+from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.tasks import Agent
+
+
+def of_agents(unit: Unit, agents: Iterable[Agent]) -> Iterator[Json]:
+    """Why none of these agents can start now: all that they may work on is closed."""
+    gate = Gate.of(unit)
+    found = [gate.closed_to(agent) for agent in agents]
+    if not found or not all(found):
+        return
+    for why, window in {one.why: one for one in found if one is not None}.items():
+        yield {"code": "parked", "text": why, "do": f"quota clear {_named(window)}"}
+
+
+def summary(unit: Unit) -> dict[str, list[Json]]:
+    """What is parked, each once: what waits for its time, and what for a login."""
+    shut = Gate.of(unit).shut
+    return {
+        "parked": [_line(one) for one in shut if one.reason != "auth"],
+        "logins": [_line(one) for one in shut if one.reason == "auth"],
+    }
+
+
+def _line(one: Window) -> Json:
+    until = None if one.until is None else one.until.isoformat().replace("+00:00", "Z")
+    return {
+        "lane": _named(one),
+        "why": one.why,
+        "until": until,
+        "confidence": one.confidence.value,
+        "text": one.text,
+    }
+
+
+def _named(one: Window) -> str:
+    return one.lane.name
