@@ -105,7 +105,7 @@ def test_a_driven_agent_asks_the_same_way(short_dir: Path):
         rules = {"mode": "ask", "allow": ["Bash(git status*)"]}
         home.write(agents={"worker": {"provider": "mine", "permissions": rules}})
         home.ready()
-        asks = [
+        asks: list[dict[str, Any]] = [
             {"ask": "execute", "title": "git", "input": {"command": "git status"}, "into": "one"},
             {"ask": "execute", "title": "make", "input": {"command": "make"}, "into": "two"},
             {"ask": "execute", "title": "rm", "input": {"command": "rm x"}, "into": "three"},

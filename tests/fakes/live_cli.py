@@ -106,7 +106,11 @@ class Cli:
         """As the real program asks the tool that it was told to ask; several at once, each by its own."""
         tool = self.permission_tool.rpartition("__")[2]
         asked = {"tool_name": "Bash", "input": {"command": step["ask"]}, "tool_use_id": "toolu_1"}
-        told = self.server.call(tool, **asked)
+        call: Json = {"name": tool, "arguments": asked}
+        whole = self.server._request("tools/call", call)  # pyright: ignore[reportPrivateUsage]
+        assert "structuredContent" not in whole, "the real program refuses more than a text"
+        (content,) = whole["content"]
+        told = json.loads(content["text"])
         assert told["behavior"] == "deny" or told["updatedInput"] == asked["input"]
         with Path(step["into"]).open("a", encoding="utf-8") as file:
             file.write(f"{told['behavior']} {told.get('message', '')}".strip() + "\n")
