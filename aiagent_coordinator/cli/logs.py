@@ -17,7 +17,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import Place, board, locate
-from aiagent_coordinator.errors import ConflictError, NotFoundError
+from aiagent_coordinator.errors import ConflictError, CoordinatorError, NotFoundError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.redaction import Masker, printable
 
@@ -113,6 +113,19 @@ def _keys(place: Place) -> Iterator[str]:
             yield file.read_text("ascii").strip()
         except (OSError, ValueError):
             continue
+    yield from _keys_of_programs(place)
+
+
+def _keys_of_programs(place: Place) -> Iterator[str]:
+    """The keys of providers that the configuration holds, as far as it can be read here."""
+    from aiagent_coordinator.config import load_settings
+
+    try:
+        settings = load_settings(place.config).settings
+    except CoordinatorError:
+        return
+    keys = (one.api_key for one in settings.ai_providers.values())
+    yield from (key.get_secret_value() for key in keys if key is not None)
 
 
 def _records(

@@ -25,6 +25,7 @@ from aiagent_coordinator.pipeline.stated import stated_by, stream_of
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.pipeline.told_limit import limit_told
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, Output, diagnose
+from aiagent_coordinator.providers.probing import Prober
 from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
@@ -139,12 +140,27 @@ def _described(
     record: RunRecord, found: Diagnosis | None, context: Context
 ) -> dict[str, Any] | None:
     text = record.seal_error or record.error or (found.text if found else "")
+    if found and found.reason == "bad_flags":
+        text = f"{text[:400]}\n{_versions(record, context)}"
     waited = (record.stated or {}).get("waiting")
     if waited and not record.report:
         text = f"it was {waited}\n{text}".strip()
     if not text:
         return None
     return {"text": context.masker.mask_text(text)[:2000], "class": record.reason}
+
+
+def _versions(record: RunRecord, context: Context) -> str:
+    """Which version refused a flag, and which one the definition was looked at with."""
+    definition = context.catalog.get(record.provider)
+    chosen = context.catalog.chosen(record.provider, record.agent_id)
+    (probe,) = Prober(context.environ, forbidden=record.workspace).look([(definition, chosen)])
+    checked = f"{definition.can.versions or 'no version'}"
+    return (
+        f"{definition.title} {probe.version or 'of unknown version'} is installed; its flags were checked "
+        f"with {checked}: install such a version (or name it in ai_providers.{definition.name}.cli_command), "
+        "update this program, or correct cli_args and extra_args if the flag is yours"
+    )
 
 
 def _handoff(record: RunRecord, context: Context) -> str:

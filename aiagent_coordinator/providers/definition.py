@@ -140,8 +140,8 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _place_faults(definition)
     yield from option_faults(definition)
     yield from capability_faults(definition)
-    if definition.auth.logged_in_pattern:
-        yield from _pattern_faults(("auth", "logged_in_pattern"), definition.auth.logged_in_pattern)
+    for key in ("logged_in", "logged_out"):
+        yield from _pattern_faults(("auth", key), str(getattr(definition.auth, key)))
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"

@@ -189,6 +189,8 @@ class Option(Words):
     values: Mapping[str, Words] = field(default_factory=dict[str, Words])
     choices: tuple[str, ...] = ()
     default: str = ""
+    #: Of `base_url`: what follows the address of a server that speaks several protocols, like /v1.
+    path: str = ""
     #: What a person should know of it.
     note: str = ""
 
@@ -229,13 +231,14 @@ class Capabilities:
 class Auth:
     """How the CLI is asked, without a model, whether it is logged in.
 
-    It is, when it exits with 0 and `logged_in_pattern` is in what it prints; `key_env` are variables
-    that stand for a login. `login` says in words what a person does.
+    What it then prints holds `logged_in` or `logged_out`; `key_env` are variables that stand for a
+    login. `login` says in words what a person does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     status_args: tuple[str, ...] = ()
-    logged_in_pattern: str = ""
+    logged_in: str = ""
+    logged_out: str = ""
     key_env: tuple[str, ...] = ()
     login: str = ""
 
