@@ -149,7 +149,9 @@ class RetryPolicy:
     def infra_wait_after(self, requeues: int) -> float:
         """Seconds to wait after so many such failures before this one; the first is retried at once."""
         waits = self.infra_backoff_seconds
-        return _wait(self.backoff_seconds if waits is None else waits, requeues) if requeues else 0.0
+        return (
+            _wait(self.backoff_seconds if waits is None else waits, requeues) if requeues else 0.0
+        )
 
 
 def _wait(waits: tuple[float, ...], number: int) -> float:

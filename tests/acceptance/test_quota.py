@@ -110,7 +110,9 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
             assert f"parked until {at.strftime('%Y-%m-%dT%H:%M')}" in why
             assert "(talker/default: limit, stated)" in why
             assert "quota clear talker/default" in why
-        assert "parked until" in home.run("status").stdout
+        for words in (("status",), ("task", "show", waiting), ("doctor",)):
+            assert "(talker/default: limit, stated)" in home.run(*words, check=False).stdout
+        assert at.isoformat()[:16] in home.json("task", "show", waiting)["parked"]
         table = home.run("quota").stdout.splitlines()
         assert table[0].split() == [
             "PROVIDER", "ACCOUNT", "MODEL", "LIMIT", "STATE", "OPENS", "AT", "KNOWN", "USED",
