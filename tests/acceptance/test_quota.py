@@ -202,6 +202,17 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         assert len(talker.starts()) == 1
         assert {home.task(one)["status"] for one in tasks} == {"queued"}
         assert {home.task(one)["attempt"] for one in tasks} == {1}
+        # who saw that there is a login opens nothing else
+        home.ask("set_limit", provider="talker", account="default", model="x", seconds=900)
+        home.ask("clear_limits", provider="talker", logins_only=True)
+        home.last(tasks[0], 2)
+        (left,) = [
+            one
+            for one in home.ask("list_limits")["limits"]
+            if one["state"] == "parked" and one["model"]
+        ]
+        assert left["model"] == "x"
+        until("it asks again", lambda: home.json("status")["logins"])
         # another setting of the provider may be what was missing
         talker.say("Invalid")
         provider = home.settings["ai_providers"]["talker"]
@@ -209,8 +220,8 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         home.run("stop")
         until("it is down", lambda: home.processes[-1].poll() is not None)
         home.ready()
-        home.last(tasks[0], 2)
-        assert home.json("status")["logins"] == []
+        until("all went on", lambda: home.json("status")["logins"] == [])
+        home.last(tasks[0], 3)
         home.down()
 
 
