@@ -28,6 +28,11 @@ def of_agents(unit: Unit, agents: Sequence[Agent], project_id: str) -> Iterator[
         yield {"code": "parked", "text": why, "do": f"quota clear {_named(window)}"}
 
 
+def passes(reason: Json) -> bool:
+    """Whether one of these reasons goes away with time, and needs nobody."""
+    return reason["code"] in {"parked", "budget"} and reason["text"].startswith("parked until ")
+
+
 def of_task(unit: Unit, task: Task) -> str | None:
     """Why a queued task waits for a limit, a login or a budget; None: it does not."""
     if task.status is not TaskStatus.QUEUED:

@@ -110,6 +110,8 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
             assert f"parked until {at.strftime('%Y-%m-%dT%H:%M')}" in why
             assert "(talker/default: limit, stated)" in why
             assert "quota clear talker/default" in why
+        left = home.ask("get_remaining")
+        assert (left["is_moving"], left["held"]) == (True, [])
         for words in (("status",), ("task", "show", waiting), ("doctor",)):
             assert "(talker/default: limit, stated)" in home.run(*words, check=False).stdout
         assert at.isoformat()[:16] in home.json("task", "show", waiting)["parked"]
@@ -195,6 +197,9 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         tasks = [home.add(f"task {number}")["id"] for number in range(3)]
         limit = parked(home)
         assert (limit["name"], limit["until"]) == ("needs login", None)
+        left = home.ask("get_remaining")
+        assert not left["is_moving"]
+        assert {one["reasons"][0]["code"] for one in left["held"]} == {"parked"}
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout
