@@ -82,9 +82,28 @@ class RetrySettings(Model):
         max_length=100,
     )
 
+    infra_requeues: int = setting(
+        5,
+        "Failures of the network, of the provider's servers or of the machine that a task may have; "
+        "they cost no attempt. Limits and missing logins are not counted: see `quota`.",
+        ge=0,
+        le=1000,
+    )
+    infra_backoff_seconds: tuple[Duration, ...] | None = setting(
+        None,
+        "Wait before the third, fourth, … start after such failures (the second comes at once); as "
+        "`backoff_seconds` without.",
+        max_length=100,
+    )
+
     def policy(self) -> RetryPolicy:
         """The same as the value that decisions are made with."""
-        return RetryPolicy(self.max_attempts, self.backoff_seconds)
+        return RetryPolicy(
+            self.max_attempts,
+            self.backoff_seconds,
+            self.infra_requeues,
+            self.infra_backoff_seconds,
+        )
 
 
 class BreakerSettings(Model):
