@@ -77,7 +77,7 @@ def render(
         SpawnError: the program is not installed.
         ProviderError: a value cannot be a word of a command line; the message names which.
     """
-    executable = resolve(definition, environ.get("PATH"), values.workspace)
+    executable = resolve(definition, environ.get("PATH"), values.workspace, environ.get("HOME"))
     if executable is None:
         raise SpawnError(
             f"{definition.name}: the program {definition.detect.executable!r} was not found",
