@@ -14,6 +14,7 @@ import anyio
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
 from aiagent_coordinator.logs.tail import read_tail
+from aiagent_coordinator.pipeline import sessions
 from aiagent_coordinator.pipeline.activity import add_activity
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
@@ -294,6 +295,7 @@ def _clean(record: RunRecord, context: Context) -> None:
     (folder / "token").unlink(missing_ok=True)
     (folder / "prompt").unlink(missing_ok=True)
     (folder / "credentials").unlink(missing_ok=True)
+    sessions.put_away(record, context)
     shutil.rmtree(folder / "files", ignore_errors=True)
     if record.temp_dir:
         shutil.rmtree(record.temp_dir, ignore_errors=True)

@@ -265,6 +265,9 @@ def _place_faults(definition: Definition) -> Iterator[_Fault]:
     ):
         if not _is_inside(text, may_be_top=may_be_top):
             yield path, "must be a path inside the run's own folder"
+    for text in definition.launch.session_files:
+        if not _is_inside(text, may_be_top=False):
+            yield ("launch", "session_files"), "must be globs inside the run's own folder"
 
 
 def _is_inside(text: str, *, may_be_top: bool) -> bool:

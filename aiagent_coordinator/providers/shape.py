@@ -80,6 +80,8 @@ class Launch:
     `runs_unasked` are globs of files of a project that this CLI executes whatever it is told.
     `system_prompt_file`, below the run's `files/`, is where the agent's role is written instead of into
     the prompt, for a CLI that reads it there or is told so by `{system_prompt_file}`.
+    `session_files` are globs below the run's `files/` where a CLI keeps its session, if it keeps it there:
+    the run that goes on with it is given them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -93,6 +95,7 @@ class Launch:
     pass_env: tuple[str, ...] = ()
     runs_unasked: tuple[str, ...] = ()
     system_prompt_file: str = ""
+    session_files: tuple[str, ...] = ()
 
 
 class Mode(StrEnum):

@@ -138,7 +138,8 @@ def _running(unit: Unit, task: Task) -> Json:
         return _reason("running", "it is running")
     waiting = tells.count_waiting(unit, task.id)
     said = f"; {waiting} messages to it have not been heard yet" if waiting else ""
-    text = f"it is running: run {run.id}, {run.phase.value}{said}"
+    doing = f": {run.activity}" if run.activity else ""
+    text = f"it is running: run {run.id}, {run.phase.value}{doing}{said}"
     return _reason("running", text, f"logs {run.id}")
 
 
@@ -219,7 +220,7 @@ def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) ->
         return
     yield from holding.of_agents(unit, enabled)
     yield from rooted.why_nobody(unit, around.roots, enabled, project)
-    yield from parking.of_agents(unit, enabled)
+    yield from parking.of_agents(unit, enabled, project_id)
     unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
     if all(unfit.values()):
         told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())
