@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SecretStr, ValidationInfo
 
 from aiagent_coordinator.config import values
+from aiagent_coordinator.permissions import check_rule
 
 #: When a change of a setting counts.
 Reload = Literal["live", "next start", "never"]
@@ -84,6 +85,17 @@ def _timezone(value: object) -> str:
     return value
 
 
+def _rule(value: object) -> str:
+    if not isinstance(value, str):
+        raise values.BadValueError(f"expected a rule, got {values.describe(value)}")
+    try:
+        return check_rule(value)
+    except ValueError as error:
+        raise values.BadValueError(str(error)) from None
+
+
+#: What an agent's program may do, like `Bash(git status*)`.
+Rule = Annotated[str, PlainValidator(_rule)]
 #: Seconds; in the file a number or a number with a unit.
 Duration = Annotated[float, PlainValidator(_duration)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration)]

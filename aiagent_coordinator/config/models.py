@@ -17,6 +17,7 @@ from aiagent_coordinator.config.fields import (
     Model,
     PositiveDuration,
     PositiveSize,
+    Rule,
     Secret,
     Size,
     TimeZone,
@@ -225,6 +226,35 @@ _RUN_NAMES = {
 }
 
 
+class PermissionSettings(Model):
+    """Who says what a program may do that its approval does not allow: rules, then nobody or a person."""
+
+    mode: Literal["off", "policy", "ask"] = setting(
+        "off",
+        "`policy`: the rules below decide, and what none of them allows is denied. `ask`: a person is asked "
+        "then, as by a question of the agent (`task answer ID allow`); silence is a no. `off`: as `approval` "
+        "says. Refused for programs that cannot ask.",
+        reload="live",
+    )
+    allow: tuple[Rule, ...] = setting(
+        (),
+        "What is allowed unasked: `Tool` or `Tool(pattern)` with `*`, like `Bash(git status*)`. A pattern "
+        "never allows a second command behind the first.",
+        reload="live",
+    )
+    deny: tuple[Rule, ...] = setting(
+        (),
+        "What is denied, whatever is allowed; a command anywhere in a line counts.",
+        reload="live",
+    )
+
+    def rules(self) -> dict[str, Any] | None:
+        """The same as the board keeps it; None: off."""
+        if self.mode == "off":
+            return None
+        return {"ask": self.mode == "ask", "allow": list(self.allow), "deny": list(self.deny)}
+
+
 class AgentSettings(SandboxSettings, CliOptions):
     """Who does the work. The key is the agent's id."""
 
@@ -284,6 +314,7 @@ class AgentSettings(SandboxSettings, CliOptions):
         "when this file changes. `${VAR}` and `~` are expanded. See also `skill assign`.",
         reload="live",
     )
+    permissions: PermissionSettings = setting(PermissionSettings(), "See below.")
     fallback: tuple[str, ...] = setting(
         (),
         "What it works with while its own provider, account or model is at a limit or not to be had: "
@@ -301,6 +332,11 @@ class AgentSettings(SandboxSettings, CliOptions):
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
 
+    @property
+    def asks_leave(self) -> bool:
+        """Whether rules or a person say what its program may do beyond its approval."""
+        return self.permissions.mode != "off"
+
     def agent(self, agent_id: str) -> Agent:
         """The agent as the board knows it."""
         return Agent(
@@ -315,6 +351,7 @@ class AgentSettings(SandboxSettings, CliOptions):
             parent_id=self.parent,
             workflow=self.workflow,
             mode=self.mode,
+            permissions=self.permissions.rules(),
         )
 
 

@@ -6,6 +6,7 @@ A CLI asks by the kind of what it wants to do; the ids of the answers it offers 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ EDITS: Final = frozenset({"edit", "move", "delete"})
 _FOREIGN: Final = frozenset({"other", "fetch", "read", "think", "search"})
 #: Longer than the server holds such a call.
 CALL_SECONDS: Final = 3600.0
-#: Between tries to reach a server that restarts.
+#: So long a server may be away.
+AWAY_SECONDS: Final = 600.0
+#: Between tries to reach it.
 AGAIN_SECONDS: Final = 1.0
 
 
@@ -88,12 +91,23 @@ class Desk:
             Whether it may, and the words that go with a no.
         """
         asked = {"tool_name": tool, "input": arguments, "tool_use_id": ident}
-        hello = hello_run(self.run_id, self.token_file.read_text("ascii"), os.urandom(8).hex(), [])
-        try:
-            with BlockingClient(self.socket, hello, CALL_SECONDS) as client:
-                told = client.call("permission_prompt", asked)
-        except UnavailableError as error:
-            return False, f"nobody could be asked: {error.message}"
-        except (CoordinatorError, OSError) as error:
-            return False, str(error)
-        return told.get("behavior") == "allow", str(told.get("message") or "")
+        # the same name each time: a server that comes back knows the request again
+        nonce = os.urandom(8).hex()
+        deadline = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                told = self._call(asked, nonce)
+            except UnavailableError as error:
+                if time.monotonic() > deadline:
+                    return False, f"nobody could be asked: {error.message}"
+                time.sleep(AGAIN_SECONDS)
+            except (CoordinatorError, OSError) as error:
+                return False, str(error)
+            else:
+                return told.get("behavior") == "allow", str(told.get("message") or "")
+
+    def _call(self, asked: Json, nonce: str) -> Json:
+        token = self.token_file.read_text("ascii").strip()
+        hello = hello_run(self.run_id, token, nonce, [])
+        with BlockingClient(self.socket, hello, CALL_SECONDS) as client:
+            return client.call("permission_prompt", asked)

@@ -45,6 +45,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         agent_id=record.agent_id,
         tools=GUEST_TOOLS if record.is_guest else AGENT_TOOLS,
         is_live=record.is_live,
+        asks_leave=bool(record.agent.get("permissions")),
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),

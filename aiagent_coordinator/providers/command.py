@@ -33,6 +33,8 @@ PROMPT_SHOWN = "<prompt>"
 # read as a flag, with or without the flag it belongs to in front.
 _NEVER_FLAGS = ("model", "provider_session_id", "max_turns", "setting_sources")
 
+#: Our tool that says whether something may be done.
+PERMISSION_TOOL = "permission_prompt"
 #: Where the drivers are.
 _DRIVERS = "aiagent_coordinator.drivers"
 
@@ -144,6 +146,8 @@ def _approval_words(definition: Definition, values: LaunchValues) -> tuple[str, 
         }
         return flags[mode]
 
+    if values.asks_leave and of(definition.asked):
+        return of(definition.asked)
     return (of(definition.sandbox.approval) if values.shut_in else ()) or of(definition.approval)
 
 
@@ -208,6 +212,9 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "mcp_tools": mcp_config.tool_names(mcp, values.tools),
         "model": values.model,
         "approval": str(values.approval),
+        "permission_tool": mcp_config.tool_names(mcp, (PERMISSION_TOOL,))[0]
+        if values.asks_leave
+        else "",
         "extra_args": values.extra_args,
         "prompt": values.prompt,
         "prompt_file": str(values.prompt_file),

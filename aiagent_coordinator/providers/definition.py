@@ -50,6 +50,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "launch": shape.Launch,
     "approval": shape.ApprovalArgs,
     "live": shape.Live,
+    "asked": shape.ApprovalArgs,
     "mcp": shape.Mcp,
     "output": shape.Output,
     "outcome": shape.Outcome,
@@ -186,6 +187,8 @@ def _words_of(definition: Definition) -> Iterator[tuple[KeyPath, str]]:
     for key in ("ask", "edits", "bypass"):
         flags: tuple[str, ...] = getattr(definition.approval, key)
         yield from ((("approval", key), word) for word in flags)
+        asked: tuple[str, ...] = getattr(definition.asked, key)
+        yield from ((("asked", key), word) for word in asked)
         inside: tuple[str, ...] = getattr(definition.sandbox.approval, key)
         yield from ((("sandbox", "approval", key), word) for word in inside)
 

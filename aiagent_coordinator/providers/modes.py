@@ -12,6 +12,9 @@ from aiagent_coordinator.providers.shape import Definition, Driver, Mode, Prompt
 from aiagent_coordinator.providers.substitution import names_in
 from aiagent_coordinator.tells import Listens
 
+#: Drivers that pass on what their CLI asks.
+_ASKING = frozenset({Driver.ACP, Driver.CODEX})
+
 
 class DrivenAgent(Protocol):
     """What is asked of an agent's settings."""
@@ -24,6 +27,11 @@ class DrivenAgent(Protocol):
     @property
     def mode(self) -> str | None:
         """`one-shot` or `live`; None: as the definition says."""
+        ...
+
+    @property
+    def asks_leave(self) -> bool:
+        """Whether rules or a person say what it may do beyond its approval."""
         ...
 
 
@@ -63,11 +71,25 @@ def check_modes(agents: Iterable[tuple[str, DrivenAgent]], catalog: Catalog) -> 
     for name, agent in agents:
         if agent.provider not in catalog:
             continue  # said elsewhere, with what there is
+        definition = catalog.get(agent.provider)
         try:
-            mode_of(catalog.get(agent.provider), agent.mode)
+            mode = mode_of(definition, agent.mode)
         except ProviderError as error:
             message = f"agents.{name}.mode: {error.message}"
             raise ProviderError(message, hint=error.hint, key=f"agents.{name}.mode") from None
+        if agent.asks_leave and not can_ask(definition, mode):
+            raise ProviderError(
+                f"agents.{name}.permissions: {definition.name} cannot ask for leave",
+                hint="leave the setting out: its approval alone says what it may do",
+                key=f"agents.{name}.permissions",
+            )
+
+
+def can_ask(definition: Definition, mode: Mode) -> bool:
+    """Whether this CLI, or its driver, asks our server for what its approval does not allow."""
+    if mode is Mode.LIVE and definition.live.driver in _ASKING:
+        return True
+    return bool(definition.asked.ask or definition.asked.edits)
 
 
 def in_mode(definition: Definition, *, is_live: bool) -> Definition:

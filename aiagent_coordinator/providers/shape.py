@@ -334,6 +334,9 @@ class Definition:
     source: str = ""
     checked: Checked | None = None
     approval: ApprovalArgs = ApprovalArgs()
+    #: Its words where our server is asked for what the approval does not allow (`{permission_tool}`);
+    #: without, it cannot ask.
+    asked: ApprovalArgs = ApprovalArgs()
     mcp: Mcp = Mcp()
     output: Output = Output()
     outcome: Outcome = Outcome()

@@ -33,7 +33,7 @@ PLACEHOLDERS = LIST_PLACEHOLDERS | {
     ),
     *("provider_session_id", "new_uuid", "workspace", "run_dir", "files_dir", "bridge_command"),
     *("socket", "python", "setting_sources", "max_turns", "server", "task_id", "temp_dir"),
-    *("skills_dir", "system_prompt_file", "mcp_entry_toml", "approval"),
+    *("skills_dir", "system_prompt_file", "mcp_entry_toml", "approval", "permission_tool"),
 }
 #: What the entry of our server may name.
 _EVERY_ENTRY = ("server", "tool_timeout_ms", "tool_timeout_seconds")

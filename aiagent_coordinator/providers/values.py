@@ -29,6 +29,7 @@ class LaunchValues:
         system_prompt_file: Where the agent's role lies; empty when it stands in the prompt.
         skills_dir: The folder of the run's skills; empty without any.
         url: The server's address where it is reached over HTTP; then `socket` is not used.
+        asks_leave: Whether our server is asked for what the approval does not allow.
         is_live: Whether a driver of ours stands between the shim and the CLI.
         headers: What goes with each request to `url`.
     """
@@ -59,6 +60,7 @@ class LaunchValues:
     servers: tuple[Server, ...] = ()
     # a checked-in hook or server of the project would run without anybody having been asked
     setting_sources: str = "user"
+    asks_leave: bool = False
     is_live: bool = False
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -42,7 +42,7 @@ from aiagent_coordinator.server.replies import (
     RpcError,
     ToolReply,
     capability,
-    has_structure,
+    is_structured,
     reply_to,
     title_of,
 )
@@ -173,7 +173,7 @@ def _result_of(reply: ToolReply, call: Call) -> CallToolResult:
     return CallToolResult(
         content=[TextContent(type="text", text=text) for text in (reply.text, *reply.more)],
         # who never heard of it may stumble over it
-        structured_content=reply.data if has_structure(call.revision) else None,
+        structured_content=reply.data if is_structured(call) else None,
         is_error=reply.is_error,
         _meta=meta or None,
     )

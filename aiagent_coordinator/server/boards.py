@@ -36,6 +36,7 @@ from aiagent_coordinator.server import (
     tools_next,
     tools_notice,
     tools_orders,
+    tools_permission,
     tools_person,
     tools_quota,
     tools_report,
@@ -88,6 +89,7 @@ AGENT_TOOLS: dict[str, Tool] = {
     **tools_agent.TOOLS,
     **tools_report.TOOLS,
     **tools_ask.TOOLS,
+    **tools_permission.TOOLS,
     **tools_steps.TOOLS,
     **tools_self.TOOLS,
     **tools_next.TOOLS,
@@ -224,7 +226,9 @@ class Boards:
         failpoints.hit("tool.begun", call.name)
         answer = await tool.run(context, arguments)
         failpoints.hit("tool.done", call.name)
-        await self.notices.put_beside(call.aside, context.identity)
+        if call.name != tools_permission.NAME:
+            # its program reads that answer, not the agent
+            await self.notices.put_beside(call.aside, context.identity)
         return answer
 
     async def begin_long(self, call: Call) -> str | None:

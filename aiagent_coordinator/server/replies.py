@@ -37,6 +37,8 @@ INVALID_PARAMS, INTERNAL_ERROR = -32602, -32603
 _STRUCTURE_SINCE = "2025-06-18"
 #: Coordinators that never shake hands read lines of 64 KiB; less, for what stands around the text.
 BARE_LINE_BYTES = 64 * 1024 - 1024
+#: Programs that ask these read a single text, and refuse an answer with more.
+TEXT_ONLY = frozenset({"permission_prompt"})
 #: JSON-RPC's range for a server's own errors.
 REFUSED = -32001
 
@@ -125,6 +127,11 @@ def _with_aside(reply: ToolReply, call: Call) -> ToolReply:
 def is_long_line(text: str) -> bool:
     """Whether a text, as JSON in a line of JSON, is longer than old coordinators read."""
     return len(text) > BARE_LINE_BYTES // 8 and len(json.dumps(text)) > BARE_LINE_BYTES
+
+
+def is_structured(call: Call) -> bool:
+    """Whether the answer to a call goes as data beside its text."""
+    return call.name not in TEXT_ONLY and has_structure(call.revision)
 
 
 def has_structure(revision: str | None) -> bool:

@@ -29,6 +29,7 @@ from aiagent_coordinator.tasks import AskPolicy, Question, Task, TaskStatus, Wai
 
 _question = tables.question
 _LOCK = select(_question).where(_question.c.id == bindparam("which")).with_for_update()
+_LOOK = select(_question).where(_question.c.id == bindparam("which"))
 _OF_TASK = (
     select(_question)
     .where(_question.c.task_id == bindparam("which"))
@@ -46,6 +47,8 @@ _OPEN = _question.c.answered_at.is_(None) & _question.c.closed_at.is_(None)
 ANSWER_BYTES: Final = 64 * 1024
 #: How questions that the board asks by itself begin to name who asks.
 OURS: Final = "server:"
+#: Requests of a task's programs that people are asked about, in all.
+MAX_PERMISSIONS: Final = 200
 #: A call that waits answers so long before its CLI would give it up.
 TIMEOUT_MARGIN_SECONDS: Final = 15.0
 
@@ -56,6 +59,8 @@ class NewQuestion:
 
     text: str
     options: tuple[str, ...] = ()
+    #: `question`, or `permission`: whether its program may do something.
+    kind: str = "question"
 
 
 def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -> Question:
@@ -84,10 +89,10 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
             hint="commit what you have and exit; the task goes on when it is answered",
             question_id=open_one.id,
         )
-    asked = [one for one in known if not is_ours(one)]
-    if len(asked) >= policy.max_per_task:
+    asked = sum(one.kind == new.kind and not is_ours(one) for one in known)
+    if asked >= (policy.max_per_task if new.kind == "question" else MAX_PERMISSIONS):
         raise LimitError(
-            f"ASK_LIMIT: this task has asked {len(asked)} questions, and may not ask more",
+            f"ASK_LIMIT: this task has asked {asked} questions, and may not ask more",
             hint="decide yourself, or report blocked and say what is missing",
             limit="ASK_LIMIT",
         )
@@ -101,6 +106,7 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
         asked_at=unit.now,
         hold_until=unit.now + timedelta(seconds=hold_seconds(run, policy)),
         expires_at=unit.now + timedelta(seconds=policy.timeout_seconds),
+        kind=new.kind,
     )
     # The task first: a task that does not run asks nothing.
     set_status(
@@ -300,6 +306,28 @@ def of_task(unit: Unit, task_id: str) -> list[Question]:
     """All questions of a task, oldest first."""
     rows = unit.conn.execute(_OF_TASK, {"which": task_id}).mappings()
     return [question_of(row) for row in rows]
+
+
+def answered_late(unit: Unit, task_id: str, text: str) -> Question | None:
+    """A request for permission in these words that was answered when nobody waited any more."""
+    found = [
+        one
+        for one in of_task(unit, task_id)
+        if one.kind == "permission" and one.text == text and one.pending_at and one.answered_at
+    ]
+    return found[-1] if found else None
+
+
+def look(unit: Unit, question_id: str) -> Question:
+    """A question, only to be looked at: nothing is locked.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = unit.conn.execute(_LOOK, {"which": question_id}).mappings().first()
+    if row is None:
+        raise NotFoundError(f"there is no question {question_id}", question_id=question_id)
+    return question_of(row)
 
 
 def last_of_run(unit: Unit, run_id: str) -> Question | None:

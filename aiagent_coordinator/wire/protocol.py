@@ -25,6 +25,7 @@ AGENT_TOOLS = (
     "get_session_guide",
     "logout",
     "ask_human",
+    "permission_prompt",
     "create_task",
     "create_tasks_batch",
     "update_task_status",

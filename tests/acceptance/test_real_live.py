@@ -137,3 +137,39 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
         assert (run["outcome"], run["exit_code"]) == ("succeeded", 0)
         assert git(home.repo, "show", f"{run['commit']}:model.txt") == "written by a model"
         assert run["usage"]["out"] > 0, output_of(home, run)
+
+
+@pytest.mark.skipif("claude" not in WANTED, reason="it alone asks a tool")
+@pytest.mark.parametrize("mode", ["one-shot", "live"])
+@pytest.mark.parametrize(("answer", "is_run"), [("allow", True), ("not now", False)])
+def test_the_real_claude_asks_a_person_before_it_runs_a_command(
+    mode: str, answer: str, is_run: bool, short_dir: Path, clis: Path
+):
+    more = {"ai_providers": {"claude": {"mode": mode}}}
+    words = planned(short_dir, *BEGIN, {"shell": "python3 -c 'print(6 * 7000)'"}, WRITE, *END)
+    with (
+        model(short_dir, *words) as served,
+        working(short_dir, "claude", clis, served, "edits", **more) as home,
+    ):
+        rules = {"mode": "ask", "deny": ["Bash(rm *)"]}
+        worker = {**home.settings["agents"]["worker"], "permissions": rules}
+        home.write(agents={"worker": worker})
+        until("it is taken up", lambda: home.logged("config.changed"))
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
+
+        def asked_now() -> list[dict[str, Any]]:
+            assert home.task(task)["status"] not in {"failed", "succeeded"}, output_of(
+                home, home.runs(task)[-1]
+            )
+            return home.ask("list_questions")["questions"]
+
+        asked = until("a person is asked", asked_now)
+        assert "print(6 * 7000)" in asked[0]["text"]
+        home.run("task", "answer", task, answer)
+        done = home.finished(task, RUN_SECONDS)
+        (run,) = home.runs(task)
+        assert done["status"] == "succeeded", output_of(home, run)
+        out = (home.state / "run" / run["id"] / "out").read_text("utf-8")
+        assert ("42000" in out) == is_run
+        if not is_run:
+            assert "A person said no: not now" in out

@@ -6,7 +6,8 @@ The first message is the prompt; it holds a plan in a block fenced with three ba
 a JSON list of steps: `{"tool": "report_completed", "arguments": {…}}` calls a tool of the server;
 `{"hear": 2}` works until so many messages were taken up in this turn; `{"hang": true}` works until it is
 interrupted; `{"note": "x"}` appends what was heard so far to the file x; `{"exit": 3}` ends at once;
-`{"deaf": 1}` takes up nothing more. Messages are taken up between steps and while it waits, each is repeated
+`{"deaf": 1}` takes up nothing more; `{"ask": "rm x", "into": "asked"}` asks whether it may run that, and
+with `"leave": 1` goes when nobody answers. Messages are taken up between steps and while it waits, each is repeated
 as the real program does it.
 After the plan there is a `result`; another message begins another turn. It ends when its input ends.
 """
@@ -38,15 +39,15 @@ class InterruptedByPersonError(Exception):
 
 
 class Cli:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, permission_tool: str) -> None:
         self.server = server
+        self.permission_tool = permission_tool
         self.inbox: queue.Queue[Json | None] = queue.Queue()
         self.heard: list[str] = []
         self.is_deaf = False
         self.is_over = False
-        threading.Thread(target=self._read, daemon=True).start()
 
-    def _read(self) -> None:
+    def read(self) -> None:
         for line in sys.stdin:
             self.inbox.put(json.loads(line))
         self.inbox.put(None)
@@ -85,6 +86,8 @@ class Cli:
             say(
                 {"type": "assistant", "message": {"content": [{"type": "text", "text": str(told)}]}}
             )
+        elif "ask" in step:
+            self.ask(step)
         elif "hear" in step:
             while len(self.heard) <= step["hear"] and not self.is_over:
                 self.take(0.05)
@@ -99,6 +102,21 @@ class Cli:
             sys.stdout.flush()
             sys.exit(step["exit"])
 
+    def ask(self, step: Json) -> None:
+        """As the real program asks the tool that it was told to ask; several at once, each by its own."""
+        tool = self.permission_tool.rpartition("__")[2]
+        asked = {"tool_name": "Bash", "input": {"command": step["ask"]}, "tool_use_id": "toolu_1"}
+        call: Json = {"name": tool, "arguments": asked}
+        whole = self.server._request("tools/call", call)  # pyright: ignore[reportPrivateUsage]
+        assert "structuredContent" not in whole, "the real program refuses more than a text"
+        (content,) = whole["content"]
+        told = json.loads(content["text"])
+        assert told["behavior"] == "deny" or told["updatedInput"] == asked["input"]
+        with Path(step["into"]).open("a", encoding="utf-8") as file:
+            file.write(f"{told['behavior']} {told.get('message', '')}".strip() + "\n")
+        if told.get("message", "").startswith("Nobody") and step.get("leave"):
+            sys.exit(0)
+
     def turn(self, steps: list[Json]) -> None:
         try:
             while steps and not self.is_over:
@@ -111,6 +129,11 @@ class Cli:
         else:
             usage = {"input_tokens": 10, "output_tokens": 5}
             say({"type": "result", "subtype": "success", "is_error": False, "usage": usage})
+
+    def one_shot(self, prompt: str) -> None:
+        plan = _PLAN.search(prompt)
+        self.heard.append(prompt)
+        self.turn(json.loads(plan[1]) if plan else [])
 
     def run(self) -> None:
         self.take(None)
@@ -126,12 +149,19 @@ class Cli:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mcp-config", required=True)
+    parser.add_argument("--permission-prompt-tool", default="")
+    parser.add_argument("--input-format", default="text")
     given, _ = parser.parse_known_args()
     entries: Json = json.loads(Path(given.mcp_config).read_text("utf-8"))["mcpServers"]
     server = Server(next(iter(entries.values())))
     server.open()
     server.call("authenticate")
-    Cli(server).run()
+    cli = Cli(server, given.permission_prompt_tool)
+    if given.input_format == "text":
+        cli.one_shot(sys.stdin.read())
+    else:
+        threading.Thread(target=cli.read, daemon=True).start()
+        cli.run()
     server.close()
 
 

@@ -33,6 +33,7 @@ WORKER = {
     "report_completed",
     "get_session_guide",
     "ask_human",
+    "permission_prompt",
     "logout",
     "create_task",
     "create_tasks_batch",
