@@ -135,7 +135,9 @@ def test_a_program_is_told_of_all_servers_in_its_own_way(name: str, tmp_path: Pa
     assert list(told)[-1] == "coord"
     assert SECRET not in shown
     command = told["jira"]["command"]
-    words = command if isinstance(command, list) else [command, *told["jira"]["args"]]
+    words: list[str] = [command, *told["jira"].get("args", [])]
+    if not isinstance(command, str):
+        words = list(command)
     assert words[0] == sys.executable
     assert words[-2:] == ["jira-of-app", "--x"]
     assert set(told["jira"]) <= set(told["coord"])
