@@ -24,6 +24,7 @@ from aiagent_coordinator.config.fields import (
     setting,
 )
 from aiagent_coordinator.config.http import HttpSettings
+from aiagent_coordinator.config.mcp import McpServerSettings
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
 from aiagent_coordinator.config.quota import (
@@ -343,6 +344,11 @@ class AgentSettings(SandboxSettings, CliOptions):
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
     )
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
+    )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
 
     @property
@@ -413,6 +419,11 @@ class ProjectSettings(SandboxSettings):
     )
     shared_path: bool = setting(
         False, "Set on each of several projects that use one path on purpose.", reload="live"
+    )
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
@@ -520,6 +531,11 @@ class Settings(SandboxSettings):
         min_length=1,
     )
     projects: tuple[ProjectSettings, ...] = setting((), "The projects.", reload="live")
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
+    )
     ai_providers: dict[str, ProviderSettings] = setting(
         {}, "Changes to shipped providers, and providers of your own, by name."
     )
