@@ -21,8 +21,7 @@ from aiagent_coordinator.coordinator.service import CoordinatorService, Coordina
 from aiagent_coordinator.executors.local import LocalExecutor
 from aiagent_coordinator.house import House
 from aiagent_coordinator.pipeline.limits import LimitOverrides, RunLimits
-from aiagent_coordinator.providers.catalog import load_catalog
-from aiagent_coordinator.providers.modes import check_modes
+from aiagent_coordinator.providers.configured import configured_catalog
 from aiagent_coordinator.sandbox.keeper import Sandboxes, wishes_of
 from aiagent_coordinator.tasks import WorkspaceKind
 
@@ -38,8 +37,6 @@ def make_service(
         relay: Listens for agents whose server is reached over HTTP.
     """
     settings = house.loaded.settings
-    catalog = load_catalog(settings.ai_providers)
-    check_modes(settings.agents.items(), catalog)
     return CoordinatorService(
         CoordinatorSettings(
             state=house.state,
@@ -69,7 +66,7 @@ def make_service(
             relay=relay,
         ),
         executor=LocalExecutor(),
-        catalog=catalog,
+        catalog=configured_catalog(house.loaded),
         clock=SystemClock(),
         environ=dict(os.environ),
         masker=house.masker,

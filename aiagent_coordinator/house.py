@@ -64,6 +64,8 @@ def _secrets(loaded: Loaded) -> list[str]:
     http = loaded.settings.http
     tokens = (http.person_token, http.coordinator_token)
     found = [token.get_secret_value() for token in tokens if token is not None]
+    keys = [one.api_key for one in loaded.settings.ai_providers.values()]
+    found += [key.get_secret_value() for key in keys if key is not None]
     found += [
         value.get_secret_value()
         for provider in loaded.settings.ai_providers.values()

@@ -67,7 +67,6 @@ REASONS: dict[str, ReasonClass] = {
     **dict.fromkeys(("lingering",), ReasonClass.DONE),
     **dict.fromkeys(
         (
-            "bad_flags",
             "refused_permission",
             "workflow_not_found",
             "workspace_invalid",
@@ -101,8 +100,10 @@ REASONS: dict[str, ReasonClass] = {
         ("spawn_failed", "shim_lost", "bad_record", "lost", "network", "overloaded", "disk"),
         ReasonClass.INFRA,
     ),
+    # a program that moved on is no fault of the task: its coordinator starts nothing with it until then
     **dict.fromkeys(
-        ("rate_limited", "quota", "billing", "model_unavailable", "auth"), ReasonClass.PARKED
+        ("rate_limited", "quota", "billing", "model_unavailable", "auth", "bad_flags"),
+        ReasonClass.PARKED,
     ),
     **dict.fromkeys(
         ("asked", "delegated", "cancelled", "stopped", "killed", "drained"), ReasonClass.OURS

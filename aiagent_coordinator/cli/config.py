@@ -133,7 +133,7 @@ def _load(file: Path | None = None, content: str | None = None) -> Loaded:
     """
     from aiagent_coordinator.config import load_settings
     from aiagent_coordinator.providers.catalog import load_catalog
-    from aiagent_coordinator.providers.modes import check_modes
+    from aiagent_coordinator.providers.configured import configured_catalog
 
     given = options.current()
     file = file or find_config(given.config)
@@ -143,7 +143,7 @@ def _load(file: Path | None = None, content: str | None = None) -> Loaded:
         known_providers=tuple(load_catalog()),
         content=content,
     )
-    check_modes(loaded.settings.agents.items(), load_catalog(loaded.settings.ai_providers))
+    configured_catalog(loaded)
     return loaded
 
 

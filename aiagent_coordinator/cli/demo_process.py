@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,15 +25,21 @@ POLL_SECONDS = 0.05
 TAIL_LINES = 5
 
 
-def start(config: Path, log: Path) -> int:
-    """Start the default command as its own program, in its own process group, and give its pid."""
+def start(config: Path, log: Path, more: Mapping[str, str] | None = None) -> int:
+    """Start the default command as its own program, in its own process group, and give its pid.
+
+    Args:
+        config: Its configuration.
+        log: Where its output goes.
+        more: Variables that it gets in addition.
+    """
     words = [sys.executable, "-P", "-m", "aiagent_coordinator", "--config", str(config)]
     # settings of the user's own coordinator are none of the demo's
     environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("AIAGENT_COORDINATOR_")
-    }
+    } | dict(more or {})
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,

@@ -108,13 +108,14 @@ def _configuration(
 ) -> tuple[Loaded | None, Catalog | None, Finding]:
     from aiagent_coordinator.config import load_settings
     from aiagent_coordinator.providers.catalog import load_catalog
+    from aiagent_coordinator.providers.configured import configured_catalog
 
     try:
         file = find_config(given.config)
         loaded = load_settings(
             file, overrides=given.overrides, known_providers=tuple(load_catalog())
         )
-        catalog = load_catalog(loaded.settings.ai_providers)
+        catalog = configured_catalog(loaded)
     except CoordinatorError as error:
         fix = error.hint or text("doctor.config_fix")
         return None, None, Finding("configuration", "fault", error.message, fix)
@@ -192,21 +193,25 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:
-    from aiagent_coordinator.cli.installed import NOT_LOOKED_FOR, look
+    from aiagent_coordinator.cli.installed import NOT_LOOKED_FOR
+    from aiagent_coordinator.providers.probing import Prober
 
     agents = loaded.settings.agents
     used = {agent.provider for agent in agents.values()}
     names = [name for name in catalog if name in used or name not in NOT_LOOKED_FOR]
-    known = {
-        one.definition.name: one for one in look((catalog.get(name) for name in names), Path("/"))
-    }
+    prober = Prober(memory=loaded.state_dir.root / "versions.json", asks_login=True)
+    found = prober.look((catalog.get(name), catalog.chosen(name)) for name in names)
+    known = {one.definition.name: one for one in found}
     for name, one in known.items():
         yield _cli(name, one, name in used)
+        yield from _login(name, one, name in used)
     for agent_id, agent in agents.items():
         yield from _approval(agent_id, agent, known.get(agent.provider))
 
 
 def _cli(name: str, one: Installed, is_used: bool) -> Finding:
+    from aiagent_coordinator.cli.installed import standing_text
+
     label = f"provider {name}"
     if one.path is None:
         executable = one.definition.detect.executable
@@ -219,7 +224,17 @@ def _cli(name: str, one: Installed, is_used: bool) -> Finding:
     if one.is_too_old:
         wanted = one.definition.detect.supported
         return Finding(label, "warning", message, text("doctor.cli_old_fix", wanted=wanted))
+    said = standing_text(one)
+    if said:
+        return Finding(label, "note", f"{message}: {said}")
     return Finding(label, "ok", message)
+
+
+def _login(name: str, one: Installed, is_used: bool) -> Iterator[Finding]:
+    """Say when an agent's program is known to be logged in nowhere."""
+    if is_used and one.login.value == "needs_login":
+        told = text("doctor.cli_login", title=one.definition.title)
+        yield Finding(f"provider {name}", "warning", told, one.definition.auth.login)
 
 
 def _approval(agent_id: str, agent: AgentSettings, one: Installed | None) -> Iterator[Finding]:

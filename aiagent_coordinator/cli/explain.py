@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ import click
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call, locate
 from aiagent_coordinator.cli.task import standing
+from aiagent_coordinator.errors import CoordinatorError
 from aiagent_coordinator.messages import text
 
 #: Reasons whose text holds an instant; the first of it is ours, what follows may be an agent's words.
@@ -37,6 +39,23 @@ def explain(task_id: str, as_json: bool) -> None:
         output.result(text("explain.reason", number=number, reason=_localized(reason, zone)))
         if reason.get("do"):
             output.result(text("explain.do", do=reason["do"]))
+    for line in _versions({str(one) for one in (task.get("agent_id"),) if one}):
+        output.result(line)
+
+
+def _versions(agents: set[str]) -> Iterator[str]:
+    """Programs of these agents that are in another version than what was looked at."""
+    from aiagent_coordinator.cli.installed import standing_text
+    from aiagent_coordinator.cli.provider import look
+
+    try:
+        known = look(asks_login=False, agents=agents)
+    except CoordinatorError:
+        return  # no configuration of ours, or one that is being edited: the reasons are told
+    for probe in known.probes:
+        said = standing_text(probe)
+        if said:
+            yield f"{probe.definition.title}: {said}"
 
 
 def _localized(reason: dict[str, Any], zone: str) -> str:

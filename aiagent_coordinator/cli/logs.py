@@ -17,7 +17,7 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import Place, board, locate
-from aiagent_coordinator.errors import ConflictError, NotFoundError
+from aiagent_coordinator.errors import ConflictError, CoordinatorError, NotFoundError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.redaction import Masker, printable
 
@@ -39,9 +39,11 @@ _RESET = "\x1b[0m"
 @click.argument("ident", metavar="TASK|RUN")
 @click.option("-f", "--follow", is_flag=True, help=text("help.option.follow"))
 @click.option("--after", type=click.IntRange(0), default=0, help=text("help.option.after"))
+@click.option("--steps", "what", flag_value="steps", help=text("help.option.steps"))
+@click.option("--activity", "what", flag_value="activity", help=text("help.option.activity"))
 @options.as_json
 @options.common
-def logs(ident: str, follow: bool, after: int, as_json: bool) -> None:
+def logs(ident: str, follow: bool, after: int, what: str | None, as_json: bool) -> None:
     """Print what a run printed."""
     from aiagent_coordinator.logs.follow import Reset
 
@@ -50,6 +52,11 @@ def logs(ident: str, follow: bool, after: int, as_json: bool) -> None:
         run = find_run(client, ident)
         masker = Masker(_keys(place))
         folder = place.state_dir.run(run["id"])
+        if what is not None:
+            from aiagent_coordinator.cli import doings
+
+            doings.show(what, run, folder, masker, None if as_json else place.zone)
+            return
         if not (folder / "out").exists() and not (folder / "err").exists():
             _print_readable(run, masker, place.zone, follow=follow)
             return
@@ -106,6 +113,19 @@ def _keys(place: Place) -> Iterator[str]:
             yield file.read_text("ascii").strip()
         except (OSError, ValueError):
             continue
+    yield from _keys_of_programs(place)
+
+
+def _keys_of_programs(place: Place) -> Iterator[str]:
+    """The keys of providers that the configuration holds, as far as it can be read here."""
+    from aiagent_coordinator.config import load_settings
+
+    try:
+        settings = load_settings(place.config).settings
+    except CoordinatorError:
+        return
+    keys = (one.api_key for one in settings.ai_providers.values())
+    yield from (key.get_secret_value() for key in keys if key is not None)
 
 
 def _records(

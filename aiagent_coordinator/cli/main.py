@@ -70,6 +70,7 @@ for name, module in (
     ("agent", "agent"),
     ("logs", "logs"),
     ("usage", "usage"),
+    ("provider", "provider"),
     ("quota", "quota"),
     ("explain", "explain"),
     ("config", "config"),

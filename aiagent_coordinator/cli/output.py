@@ -80,6 +80,17 @@ def local(instant: str, zone: str) -> str:
     return clock.local(instant, zone)
 
 
+def doing(run: Mapping[str, Any]) -> str:
+    """What a run does, and how much its model has before it."""
+    told = str(run.get("activity") or "")
+    context: Mapping[str, Any] = run.get("context") or {}
+    used, limit = context.get("used"), context.get("limit")
+    if not used:
+        return told
+    size = f"{used / limit:.0%} of its context" if limit else f"{used} tokens of context"
+    return f"{told} ({size})" if told else size
+
+
 def localized(known: Mapping[str, Any], zone: str) -> list[tuple[str, object]]:
     """What is known of one thing, as pairs for `facts`, its instants in a time zone."""
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import click
@@ -37,7 +38,20 @@ def status(as_json: bool) -> None:
         output.result(text("status.degraded", what=", ".join(map(str, answer["degraded"]))))  # pyright: ignore[reportArgumentType] - our own server's answer
     for section in ("tasks", "runs"):
         output.result(text(f"status.{section}", counts=_counts(answer.get(section))))
+    _print_lines(answer)
+    waiting: dict[str, int] = answer.get("approvals") or {}
+    if any(waiting.values()):
+        output.result(text("status.approvals", **waiting))
+    if answer.get("questions"):
+        output.result(text("status.questions", counts=answer["questions"]))
+
+
+def _print_lines(answer: Mapping[str, Any]) -> None:
+    """Print what there are several of: what runs do, what rests, waits, or needs a person."""
     # our own server's answer, whose shape its tests hold
+    for one in cast("list[dict[str, Any]]", answer.get("live") or []):
+        if one.get("activity") or one.get("context"):
+            output.result(text("status.live", **one, told=output.doing(one)))
     for section in ("circuit", "wait"):
         for one in cast("list[dict[str, Any]]", answer.get(f"{section}s") or []):
             output.result(text(f"status.{section}", **one))
@@ -46,11 +60,6 @@ def status(as_json: bool) -> None:
     for one in cast("list[dict[str, Any]]", answer.get("logins") or []):
         said = f" ({one['text']})" if one.get("text") else ""
         output.result(text("status.login", lane=one["lane"], said=said))
-    waiting: dict[str, int] = answer.get("approvals") or {}
-    if any(waiting.values()):
-        output.result(text("status.approvals", **waiting))
-    if answer.get("questions"):
-        output.result(text("status.questions", counts=answer["questions"]))
 
 
 def _counts(counts: object) -> str:

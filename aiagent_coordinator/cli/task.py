@@ -140,7 +140,7 @@ def show(task_id: str, as_json: bool) -> None:
         output.result(text("task.tell", **one, state=heard(one, found["status"], zone)))
     runs: list[dict[str, Any]] = answer.get("runs") or []
     for run in runs:
-        ended = run.get("outcome") or run["phase"]
+        ended = run.get("outcome") or f"{run['phase']}  {output.doing(run)}".strip()
         output.result(text("task.run", id=run["id"], attempt=run["attempt"], state=ended))
 
 

@@ -26,10 +26,11 @@ def setting(
     return Field(default, description=description, json_schema_extra={"reload": reload}, **limits)
 
 
-def _around(info: ValidationInfo) -> values.Surroundings:
-    around = info.context
-    if isinstance(around, values.Surroundings):
-        return around
+def around(info: ValidationInfo) -> values.Surroundings:
+    """What the values of this file may refer to."""
+    given = info.context
+    if isinstance(given, values.Surroundings):
+        return given
     return values.Surroundings({}, Path())
 
 
@@ -52,16 +53,16 @@ def _positive_size(value: object) -> int:
 
 
 def _text(value: object, info: ValidationInfo) -> str:
-    return values.parse_text(value, _around(info).environment)
+    return values.parse_text(value, around(info).environment)
 
 
 def _path(value: object, info: ValidationInfo) -> Path:
-    return values.parse_path(value, _around(info))
+    return values.parse_path(value, around(info))
 
 
 def _program(value: object, info: ValidationInfo) -> str:
     text = values.parse_command(_text(value, info))
-    return str(values.parse_path(text, _around(info))) if "/" in text or text[0] == "~" else text
+    return str(values.parse_path(text, around(info))) if "/" in text or text[0] == "~" else text
 
 
 def _secret(value: object, info: ValidationInfo) -> SecretStr:

@@ -17,8 +17,6 @@ from aiagent_coordinator.config.fields import (
     Model,
     PositiveDuration,
     PositiveSize,
-    Program,
-    Rule,
     Secret,
     Size,
     TimeZone,
@@ -26,8 +24,9 @@ from aiagent_coordinator.config.fields import (
 )
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.permissions import PermissionSettings
+from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
 from aiagent_coordinator.config.quota import (
-    AccountSettings,
     BudgetSettings,
     PriceSettings,
     QuotaSettings,
@@ -165,54 +164,6 @@ class RetentionSettings(Model):
     )
 
 
-class ProviderSettings(Model):
-    """How a command line program is driven, where no shipped definition says it as you want it."""
-
-    cli_command: Program | None = setting(
-        None,
-        "The program: a name on PATH, or a path. `${VAR}` and `~` are expanded.",
-    )
-    cli_args: tuple[Expanded, ...] = setting(
-        (), "Arguments added to the definition's own. `${VAR}` is expanded."
-    )
-    kick_command: Expanded | None = setting(
-        None,
-        "The whole command as one line, split into words as a shell would; no shell runs it. "
-        "Stands in place of `cli_command` and `cli_args`. `${VAR}` is expanded.",
-    )
-    models: tuple[Expanded, ...] = setting(
-        (),
-        "The models it can be started with here; an agent that asks for another waits. None: any.",
-    )
-    max_turns: int | None = setting(
-        None,
-        "Turns of its model in one run, for programs that can count them; none: no limit.",
-        ge=1,
-        le=100000,
-    )
-    mode: Literal["one-shot", "live"] | None = setting(
-        None,
-        "Whether its agents can be told more while they work (`live`), where the program can; without, as "
-        "its definition says.",
-    )
-    like: str | None = setting(
-        None,
-        "The definition it behaves like; `command` gives the prompt on stdin and adds no flags.",
-        min_length=1,
-    )
-    accounts: dict[str, AccountSettings] = setting(
-        {}, "Its accounts, by name; none: the one that its program is logged in with."
-    )
-    accounts_order: tuple[str, ...] = setting(
-        (), "Which account is used first; as they stand in the file without."
-    )
-    switch_accounts: Literal["never", "on_limit"] = setting(
-        "never",
-        "Whether work moves to the next account while one is at its limit. Some vendors forbid it: "
-        "read their terms first.",
-    )
-
-
 #: What happens when a run goes over a limit.
 Action = Literal["warn", "kill"]
 
@@ -274,36 +225,7 @@ _RUN_NAMES = {
 }
 
 
-class PermissionSettings(Model):
-    """Who says what a program may do that its approval does not allow: rules, then nobody or a person."""
-
-    mode: Literal["off", "policy", "ask"] = setting(
-        "off",
-        "`policy`: the rules below decide, and what none of them allows is denied. `ask`: a person is asked "
-        "then, as by a question of the agent (`task answer ID allow`); silence is a no. `off`: as `approval` "
-        "says. Refused for programs that cannot ask.",
-        reload="live",
-    )
-    allow: tuple[Rule, ...] = setting(
-        (),
-        "What is allowed unasked: `Tool` or `Tool(pattern)` with `*`, like `Bash(git status*)`. A pattern "
-        "never allows a second command behind the first.",
-        reload="live",
-    )
-    deny: tuple[Rule, ...] = setting(
-        (),
-        "What is denied, whatever is allowed; a command anywhere in a line counts.",
-        reload="live",
-    )
-
-    def rules(self) -> dict[str, Any] | None:
-        """The same as the board keeps it; None: off."""
-        if self.mode == "off":
-            return None
-        return {"ask": self.mode == "ask", "allow": list(self.allow), "deny": list(self.deny)}
-
-
-class AgentSettings(SandboxSettings):
+class AgentSettings(SandboxSettings, CliOptions):
     """Who does the work. The key is the agent's id."""
 
     provider: str = setting(

@@ -1,4 +1,4 @@
-"""Whether this coordinator can start an agent at all. Pure: nothing is tried.
+"""Whether this coordinator can start an agent at all. Nothing is tried.
 
 What does not fit here may fit elsewhere, or here after a change: its tasks stay queued.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from aiagent_coordinator.coordinator.drift import Drifts
 from aiagent_coordinator.coordinator.plan import Action
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.runs import Assignment
@@ -29,6 +30,7 @@ class Fitness:
 
     catalog: Catalog
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
+    drifts: Drifts = field(default_factory=Drifts)
 
     def fitting(self, actions: Sequence[Action]) -> list[Action]:
         """The same actions, each on the first of its lanes that can be had here, if any can."""
@@ -62,7 +64,11 @@ class Fitness:
         """Why its provider or its model is not to be had here, or None."""
         if action.provider not in self.catalog:
             return f"there is no provider {action.provider!r} here"
-        models = self.catalog.get(action.provider).models
+        definition = self.catalog.get(action.provider)
+        drift = self.drifts.why_not(definition)
+        if drift:
+            return drift
+        models = definition.models
         if models and action.model not in models:
             wanted = f"no model {action.model!r}" if action.model else "no default model"
             return f"provider {action.provider} has {wanted} here, only {', '.join(models)}"

@@ -26,6 +26,7 @@ from aiagent_coordinator.coordinator import entries
 from aiagent_coordinator.coordinator.admission import Admission, Watermarks
 from aiagent_coordinator.coordinator.breaker import BreakerPolicy, Breakers
 from aiagent_coordinator.coordinator.client import connect
+from aiagent_coordinator.coordinator.drift import Drifts
 from aiagent_coordinator.coordinator.fetching import SkillFetch
 from aiagent_coordinator.coordinator.fitness import Fitness
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
@@ -196,7 +197,8 @@ class CoordinatorService:
         self.supervisor = supervisor
         settings = self.settings
         recovery = Recovery(journal, supervisor)
-        fitness = Fitness(self._catalog, settings.sandboxes)
+        drifts = updates.drifts = Drifts(self._environ)
+        fitness = Fitness(self._catalog, settings.sandboxes, drifts)
         breakers = Breakers(settings.breaker, random.SystemRandom().random)
         admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
         loop = self._loop = self._make_loop(
@@ -300,6 +302,7 @@ class _Updates:
         self.loop: Loop | None = None
         self.renewal: Renewal | None = None
         self.admission: Admission | None = None
+        self.drifts: Drifts | None = None
 
     def received(self, uri: str) -> None:
         if uri == self._runs_uri and self.renewal is not None:
@@ -318,6 +321,8 @@ class _Updates:
     def ended(self, record: RunRecord) -> None:
         if self.admission is not None:
             self.admission.ended(record)
+        if self.drifts is not None:
+            self.drifts.ended(record)
 
     def warned(self) -> None:
         if self.renewal is not None:

@@ -14,6 +14,7 @@ import anyio
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
 from aiagent_coordinator.logs.tail import read_tail
+from aiagent_coordinator.pipeline import sessions
 from aiagent_coordinator.pipeline.activity import add_activity
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
@@ -25,6 +26,7 @@ from aiagent_coordinator.pipeline.stated import stated_by, stream_of
 from aiagent_coordinator.pipeline.summary import summarize
 from aiagent_coordinator.pipeline.told_limit import limit_told
 from aiagent_coordinator.providers.diagnosis import WINDOW_BYTES, Diagnosis, Output, diagnose
+from aiagent_coordinator.providers.probing import Prober
 from aiagent_coordinator.quota import CLOSING
 from aiagent_coordinator.redaction import printable
 from aiagent_coordinator.runs import RunOutcome, Verification
@@ -139,12 +141,27 @@ def _described(
     record: RunRecord, found: Diagnosis | None, context: Context
 ) -> dict[str, Any] | None:
     text = record.seal_error or record.error or (found.text if found else "")
+    if found and found.reason == "bad_flags":
+        text = f"{text[:400]}\n{_versions(record, context)}"
     waited = (record.stated or {}).get("waiting")
     if waited and not record.report:
         text = f"it was {waited}\n{text}".strip()
     if not text:
         return None
     return {"text": context.masker.mask_text(text)[:2000], "class": record.reason}
+
+
+def _versions(record: RunRecord, context: Context) -> str:
+    """Which version refused a flag, and which one the definition was looked at with."""
+    definition = context.catalog.get(record.provider)
+    chosen = context.catalog.chosen(record.provider, record.agent_id)
+    (probe,) = Prober(context.environ, forbidden=record.workspace).look([(definition, chosen)])
+    checked = f"{definition.can.versions or 'no version'}"
+    return (
+        f"{definition.title} {probe.version or 'of unknown version'} is installed; its flags were checked "
+        f"with {checked}: install such a version (or name it in ai_providers.{definition.name}.cli_command), "
+        "update this program, or correct cli_args and extra_args if the flag is yours"
+    )
 
 
 def _handoff(record: RunRecord, context: Context) -> str:
@@ -278,6 +295,7 @@ def _clean(record: RunRecord, context: Context) -> None:
     (folder / "token").unlink(missing_ok=True)
     (folder / "prompt").unlink(missing_ok=True)
     (folder / "credentials").unlink(missing_ok=True)
+    sessions.put_away(record, context)
     shutil.rmtree(folder / "files", ignore_errors=True)
     if record.temp_dir:
         shutil.rmtree(record.temp_dir, ignore_errors=True)

@@ -49,6 +49,8 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
+        options=context.catalog.chosen(record.provider, record.agent_id),
+        extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
         system_prompt_file=str(system_prompt_file(record, context) or ""),
     )
@@ -141,6 +143,9 @@ def hold_of(tool_timeout_seconds: float) -> float:
 def check_env(record: RunRecord, context: Context) -> dict[str, str]:
     """The environment of a check: as clean as the CLI's, without the way to our server."""
     definition = context.catalog.get(record.provider)
-    env = child_env(context.environ, definition, launch_values(record, context))
+    values = launch_values(record, context)
+    # a key of the configuration is for the CLI alone
+    values = replace(values, options=replace(values.options, secrets={}))
+    env = child_env(context.environ, definition, values)
     env = {name: value for name, value in env.items() if name not in _of_accounts(record, context)}
     return {name: value for name, value in env.items() if name not in _ONLY_FOR_THE_AGENT}

@@ -80,7 +80,7 @@ def decide(record: RunRecord, *, exit0_is_success: bool, diagnosed: str | None) 
         return End(RunOutcome.FAILED, "spawn_failed")
     if diagnosed is None and _has_said_all(record):
         return End(RunOutcome.SUCCEEDED)
-    reason = diagnosed or _unreported(record)
+    reason = _unreported(record) if diagnosed in {None, "exit_nonzero"} else diagnosed
     if reason == "no_report" and asks_in_the_end(record):
         # It had no other way to ask, or took none: a person answers, and no attempt is lost.
         return End(RunOutcome.SUSPENDED, "asked")
@@ -167,6 +167,8 @@ def _has_said_all(record: RunRecord) -> bool:
 def _unreported(record: RunRecord) -> str:
     if record.signal is not None:
         return "oom" if record.exit_reason == "oom" else "signal"
+    if (record.stated or {}).get("lacks_our_tools") and not record.facts.get("hello_at"):
+        return "tools_absent"
     if record.exit_code:
         return "exit_nonzero"
     if not record.facts.get("hello_at"):

@@ -29,7 +29,7 @@ from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private
-from aiagent_coordinator.pipeline import confinement, skills
+from aiagent_coordinator.pipeline import confinement, sessions, skills
 from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
@@ -220,9 +220,10 @@ def _session(record: RunRecord, context: Context) -> RunRecord:
     """Go on with the session of the run before where the CLI can; else begin one."""
     before: dict[str, Any] = record.task.get("resume") or {}
     can_resume = takes_session(context.catalog.get(record.provider), is_live=record.is_live)
+    has_files = can_resume and sessions.bring(record, before.get("run_id"), context)
     return record.at(
         Stage.PREPARE,
-        resumed_session_id=before.get("provider_session_id") if can_resume else None,
+        resumed_session_id=before.get("provider_session_id") if has_files else None,
         new_session_id=record.new_session_id or str(uuid.uuid4()),
     )
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from aiagent_coordinator.clock import parse_iso
 from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.prepare import write_private
 from aiagent_coordinator.pipeline.run import RunRecord
-from aiagent_coordinator.pipeline.stream import Stream
+from aiagent_coordinator.pipeline.stream import DIALECT_FILE, Stream
 from aiagent_coordinator.providers.digest import Digest, waiting
+from aiagent_coordinator.providers.values import SERVER_NAME
 
 #: Errors that are kept, and of each.
 MAX_FAULTS = 20
@@ -27,6 +29,7 @@ def stream_of(record: RunRecord, context: Context) -> Stream:
     """A stream at the beginning of a run's output. Blocks for a moment."""
     dialect = context.definition_of(record).output.dialect
     folder = context.state.run(record.run_id)
+    write_private(folder / DIALECT_FILE, dialect.encode())
     stream = Stream(folder, dialect, context.masker, backend=record.provider)
     launched = parse_iso(record.launched_at)
     if launched is not None:
@@ -42,7 +45,7 @@ def stated_by(stream: Stream) -> dict[str, Any] | None:
     Returns:
         Plain JSON: `is_error` (null: it did not say how it ended), `faults` (masked texts),
         `session_id`, `usage`, `question` (what it ended with, if that is one), `waiting` (for its model, if it
-        did), `absent` (servers that it could not reach), `compacted`, `live` (as it goes over the wire).
+        did), `lacks_our_tools`, `compacted`, `live` (as it goes over the wire).
     """
     if not stream.is_telling:
         return None
@@ -57,15 +60,15 @@ def stated_by(stream: Stream) -> dict[str, Any] | None:
         "usage": None if used is None else used.as_json(),
         "question": stream.mask(question_in(digest) or "") or None,
         "waiting": waiting(digest.retry) if digest.retry else None,
-        "absent": absent_in(digest),
+        "lacks_our_tools": lacks_our_tools(digest),
         "compacted": [stream.clean(text) for text in digest.last_compactions],
         "live": {**stream.live(), "activity": ""},
     }
 
 
-def absent_in(digest: Digest) -> list[str]:
-    """The servers that a program was told of and could not reach."""
-    return sorted(name for name, state in (digest.servers or {}).items() if state in _ABSENT)
+def lacks_our_tools(digest: Digest) -> bool:
+    """Whether a program says that it could not reach our server."""
+    return (digest.servers or {}).get(SERVER_NAME) in _ABSENT
 
 
 def question_in(digest: Digest) -> str | None:

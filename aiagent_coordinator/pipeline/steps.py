@@ -49,8 +49,9 @@ class _Open:
 class Appended:
     """A file that only grows, up to a size. Failing to write it is no failure of the run."""
 
-    def __init__(self, path: Path, end: str) -> None:
+    def __init__(self, path: Path, end: str, most_bytes: int = MAX_FILE_BYTES) -> None:
         self._path = path
+        self._most = most_bytes
         self._end = end
         self._size = 0
         self._lines: list[str] = []
@@ -62,7 +63,7 @@ class Appended:
         if self._is_over:
             return
         self._size += len(line) + 1
-        if self._size > MAX_FILE_BYTES:
+        if self._size > self._most:
             self._is_over = True
             line = self._end
         self._lines.append(line)

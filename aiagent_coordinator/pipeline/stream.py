@@ -28,6 +28,8 @@ from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
 
+#: Says in a run's folder what its output is written in, for who reads along.
+DIALECT_FILE = "dialect"
 #: Read at one look while the run goes on: a flood is caught up with step by step.
 LOOK_BYTES = 4 * 1024 * 1024
 #: Read at the end at most; what one that printed more says is between is left out.
@@ -39,12 +41,21 @@ _TICKS_AT_ONCE = 2048
 class Stream:
     """Follows one run's output. Reading blocks: it is done in a worker thread, one look at a time."""
 
-    def __init__(self, folder: Path, dialect: str, masker: Masker, *, backend: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dialect: str,
+        masker: Masker,
+        *,
+        backend: str,
+        end_bytes: int = END_BYTES,
+    ) -> None:
         self.digest = Digest()
         #: Whether the output says anything that is read at all.
         self.is_telling = dialect != PLAIN
         self._folder = folder
         self._masker = masker
+        self._end_bytes = end_bytes
         self._reader = reader_of(dialect)
         self._offset = 0
         self._ticks = TickReader()
@@ -71,8 +82,8 @@ class Stream:
         if self._is_over or not self.is_telling:
             return self.digest
         left = _size(self._folder / "out") - self._offset
-        if left > END_BYTES:
-            self._skip(left - END_BYTES)
+        if left > self._end_bytes:
+            self._skip(left - self._end_bytes)
         self._read(left, is_ended=True)
         self._take(self._reader.finish(), self._last or tick_of(self._folder))
         self._is_over = True

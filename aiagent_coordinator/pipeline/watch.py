@@ -20,7 +20,7 @@ from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.launch import observe
 from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimits
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
-from aiagent_coordinator.pipeline.stated import absent_in, stated_by, stream_of
+from aiagent_coordinator.pipeline.stated import lacks_our_tools, stated_by, stream_of
 from aiagent_coordinator.pipeline.telling import Telling
 from aiagent_coordinator.telemetry import log_event
 
@@ -127,10 +127,9 @@ async def _listen(control: Control) -> None:
     if stream is None or not await stream.look():
         return
     control.say(stream.live())
-    for name in absent_in(stream.digest):
-        text = f"its program could not reach the server {name}: its tools are absent"
-        if "tools_absent" not in control.warnings:
-            control.warn(Finding("tools_absent", text))
+    if lacks_our_tools(stream.digest) and "tools_absent" not in control.warnings:
+        text = "its program says that it could not reach our server: our tools are absent"
+        control.warn(Finding("tools_absent", text))
 
 
 def _heed(finding: Finding, record: RunRecord, control: Control) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import aiagent_coordinator
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.paths import user_config_dir
 from aiagent_coordinator.providers.definition import Definition, load_definition
+from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.providers.shape import Driver, Mode
 from aiagent_coordinator.providers.substitution import nearest
 
@@ -58,11 +60,43 @@ class InlineProvider(Protocol):
         ...
 
 
-class Catalog:
-    """The definitions by name."""
+@dataclass(frozen=True)
+class Choices:
+    """What is wanted of CLIs, by provider and by agent; an agent's goes before its provider's."""
 
-    def __init__(self, definitions: Mapping[str, Definition]) -> None:
+    by_provider: Mapping[str, Chosen] = field(default_factory=dict[str, Chosen])
+    by_agent: Mapping[str, Chosen] = field(default_factory=dict[str, Chosen])
+    extra_of_provider: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]]
+    )
+    extra_of_agent: Mapping[str, tuple[str, ...]] = field(
+        default_factory=dict[str, tuple[str, ...]]
+    )
+
+
+class Catalog:
+    """The definitions by name, and what is wanted of each."""
+
+    def __init__(
+        self, definitions: Mapping[str, Definition], choices: Choices | None = None
+    ) -> None:
         self._definitions = dict(definitions)
+        self._choices = choices or Choices()
+
+    def choosing(self, choices: Choices) -> Catalog:
+        """The same definitions, with this wanted of them."""
+        return Catalog(self._definitions, choices)
+
+    def chosen(self, provider: str, agent_id: str | None = None) -> Chosen:
+        """The options of a provider's runs, or of one agent's."""
+        of_provider = self._choices.by_provider.get(provider, Chosen())
+        return self._choices.by_agent.get(agent_id or "", Chosen()).over(of_provider)
+
+    def extra_args(self, provider: str, agent_id: str | None = None) -> tuple[str, ...]:
+        """The words that follow the definition's own."""
+        choices = self._choices
+        of_provider = choices.extra_of_provider.get(provider, ())
+        return of_provider + choices.extra_of_agent.get(agent_id or "", ())
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._definitions))

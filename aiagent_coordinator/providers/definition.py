@@ -141,8 +141,8 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _place_faults(definition)
     yield from option_faults(definition)
     yield from capability_faults(definition)
-    if definition.auth.logged_in_pattern:
-        yield from _pattern_faults(("auth", "logged_in_pattern"), definition.auth.logged_in_pattern)
+    for key in ("logged_in", "logged_out"):
+        yield from _pattern_faults(("auth", key), str(getattr(definition.auth, key)))
     for code, reason in definition.exit_codes.items():
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
@@ -268,6 +268,9 @@ def _place_faults(definition: Definition) -> Iterator[_Fault]:
     ):
         if not _is_inside(text, may_be_top=may_be_top):
             yield path, "must be a path inside the run's own folder"
+    for text in definition.launch.session_files:
+        if not _is_inside(text, may_be_top=False):
+            yield ("launch", "session_files"), "must be globs inside the run's own folder"
 
 
 def _is_inside(text: str, *, may_be_top: bool) -> bool:

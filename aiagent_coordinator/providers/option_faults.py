@@ -27,8 +27,6 @@ def option_faults(definition: Definition) -> Iterator[_Fault]:
             continue
         if option.default and option.default not in option.allowed:
             yield (*here, "default"), f"{option.default!r} is none of its values"
-        if name in options.SECRETS and (option.args or option.settings or option.values):
-            yield here, "is a secret: only variables may hold it"
         words: dict[KeyPath, Words] = {here: option}
         words |= {(*here, "values", value): each for value, each in option.values.items()}
         for path, each in words.items():

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from pydantic import JsonValue, SecretStr
 
+from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers.shape import Definition, Words
 from aiagent_coordinator.providers.substitution import names_in, sole_name, substitute
 
@@ -135,9 +136,11 @@ def _filled(
     filled: dict[str, JsonValue] = {}
     for key, value in settings.items():
         for known in repeated((key,), facts, option):
-            name = substitute(
-                key, {one: text for one, text in known.items() if isinstance(text, str)}
-            )
+            texts = {one: text for one, text in known.items() if isinstance(text, str)}
+            name = substitute(key, texts)
+            if not name:
+                message = f"{option} needs the model as provider/model, to know whose it is"
+                raise ProviderError(message)
             filled[name] = _value(value, known, option)
     return filled
 

@@ -80,6 +80,8 @@ class Launch:
     `runs_unasked` are globs of files of a project that this CLI executes whatever it is told.
     `system_prompt_file`, below the run's `files/`, is where the agent's role is written instead of into
     the prompt, for a CLI that reads it there or is told so by `{system_prompt_file}`.
+    `session_files` are globs below the run's `files/` where a CLI keeps its session, if it keeps it there:
+    the run that goes on with it is given them.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -93,6 +95,7 @@ class Launch:
     pass_env: tuple[str, ...] = ()
     runs_unasked: tuple[str, ...] = ()
     system_prompt_file: str = ""
+    session_files: tuple[str, ...] = ()
 
 
 class Mode(StrEnum):
@@ -189,6 +192,8 @@ class Option(Words):
     values: Mapping[str, Words] = field(default_factory=dict[str, Words])
     choices: tuple[str, ...] = ()
     default: str = ""
+    #: Of `base_url`: what follows the address of a server that speaks several protocols, like /v1.
+    path: str = ""
     #: What a person should know of it.
     note: str = ""
 
@@ -229,13 +234,14 @@ class Capabilities:
 class Auth:
     """How the CLI is asked, without a model, whether it is logged in.
 
-    It is, when it exits with 0 and `logged_in_pattern` is in what it prints; `key_env` are variables
-    that stand for a login. `login` says in words what a person does.
+    What it then prints holds `logged_in` or `logged_out`; `key_env` are variables that stand for a
+    login. `login` says in words what a person does.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     status_args: tuple[str, ...] = ()
-    logged_in_pattern: str = ""
+    logged_in: str = ""
+    logged_out: str = ""
     key_env: tuple[str, ...] = ()
     login: str = ""
 

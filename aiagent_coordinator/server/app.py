@@ -164,6 +164,11 @@ class Server:
         """Whether any HTTP request waits for its answer."""
         return self._web.is_answering
 
+    @property
+    def frames_built(self) -> int:
+        """How many frames were made of what runs do: none while nobody follows one."""
+        return self._boards.library.frames.built
+
     async def _serve(
         self,
         listener: SocketListener,
@@ -181,7 +186,9 @@ class Server:
                 tasks.start_soon(legacy.sweep, self._boards)
                 tasks.start_soon(self._protocols.prefetch)
                 if self._settings.state is not None:
-                    tasks.start_soon(LogWatch(self._live, self._settings.state).run)
+                    frames = self._boards.library.frames
+                    watch = LogWatch(self._live, self._settings.state, frames)
+                    tasks.start_soon(watch.run)
                 if http_sock is not None:
                     tasks.start_soon(self._web.run, http_sock)
                 task_status.started()

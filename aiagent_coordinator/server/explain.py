@@ -138,7 +138,8 @@ def _running(unit: Unit, task: Task) -> Json:
         return _reason("running", "it is running")
     waiting = tells.count_waiting(unit, task.id)
     said = f"; {waiting} messages to it have not been heard yet" if waiting else ""
-    text = f"it is running: run {run.id}, {run.phase.value}{said}"
+    doing = f": {run.activity}" if run.activity else ""
+    text = f"it is running: run {run.id}, {run.phase.value}{doing}{said}"
     return _reason("running", text, f"logs {run.id}")
 
 

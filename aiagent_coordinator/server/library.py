@@ -18,6 +18,7 @@ from aiagent_coordinator.errors import ForbiddenError, NotFoundError, Unauthoriz
 from aiagent_coordinator.server import rows
 from aiagent_coordinator.server.auth import Identity, Role
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.server.frames import Frames
 from aiagent_coordinator.server.log_tail import tail_of
 from aiagent_coordinator.store import dependencies, events, projects, questions
 from aiagent_coordinator.store import runs as run_store
@@ -159,6 +160,7 @@ KINDS = (
     Kind("coord://task/{id}", "Task", "A task, all of it.", "task_id", _task),
     Kind("coord://run/{id}", "Run", "A run, all of it.", "run_id", _run),
     Kind("coord://run/{id}/log", "Output", "The end of a run's output.", "run_id", _run),
+    Kind("coord://run/{id}/live", "Doings", "What a run does, as it happens.", "run_id", _run),
     Kind("project://{id}/overview", "Project", "A project in short.", "project_id", _project),
     Kind("project://{id}/tasks", "Its tasks", "A project's tasks.", "project_id", _project_tasks),
     Kind("project://{id}/agents", "Its agents", "Who works there.", "project_id", _project_agents),
@@ -170,6 +172,7 @@ KINDS = (
     Kind("task://{id}/context", "Context", "What who does it knows.", "task_id", _task_context),
 )
 _LOG = "coord://run/{id}/log"
+_LIVE = "coord://run/{id}/live"
 #: Lists over all projects: what an agent would see there is not all its own.
 _NOT_FOR_AGENTS = frozenset({QUEUE, "agent://{id}/tasks", "agent://{id}/sessions"})
 
@@ -188,6 +191,8 @@ class Library:
         self._store = store
         self._state = state
         self._mask = mask
+        #: What runs do, for who follows them.
+        self.frames = Frames(state, mask)
 
     def templates(self, identity: Identity | None) -> Sequence[Kind]:
         """The kinds that this caller may fill with an id."""
@@ -245,6 +250,9 @@ class Library:
         found = await self._store.read(lambda unit: kind.read(unit, ident))
         if kind.template == _LOG:
             return Text(uri, TEXT_TYPE, await self._log(ident, found["run"].get("log_path")))
+        if kind.template == _LIVE:
+            frames = await to_thread.run_sync(self.frames.read, ident)
+            found = {"run_id": ident, "frames": frames}
         return Text(uri, JSON_TYPE, json.dumps(found, ensure_ascii=False))
 
     async def _log(self, run_id: str, log_path: str | None) -> str:
@@ -264,7 +272,7 @@ def changed_by(happened: Iterable[Event]) -> set[str]:
         }
         for kind in KINDS:
             ident = ids.get(kind.owner)
-            if ident is not None and kind.template != _LOG:
+            if ident is not None and kind.template not in {_LOG, _LIVE}:
                 found.add(kind.template.replace("{id}", ident))
         if event.task_id is not None:
             found.add(QUEUE)
@@ -274,6 +282,16 @@ def changed_by(happened: Iterable[Event]) -> set[str]:
 def log_run(uri: str) -> str | None:
     """The run whose output an address shows; None for other addresses."""
     return next(kind.id_in(uri) for kind in KINDS if kind.template == _LOG)
+
+
+def live_run(uri: str) -> str | None:
+    """The run whose doings an address shows; None for other addresses."""
+    return next(kind.id_in(uri) for kind in KINDS if kind.template == _LIVE)
+
+
+def live_uri(run_id: str) -> str:
+    """The address that shows the doings of a run."""
+    return _LIVE.replace("{id}", run_id)
 
 
 def _may(identity: Identity | None, kind: Kind) -> bool:

@@ -316,6 +316,11 @@ async def get_status(context: Context, arguments: Nothing) -> Json:
             for known, told in board.told.items()
             for circuit in told.circuits
         ],
+        "unfit": [
+            {"coordinator": known, "agent_id": agent_id, "reason": reason}
+            for known, told in board.told.items()
+            for agent_id, reason in (told.unfit or {}).items()
+        ],
         "waits": [
             {"coordinator": known, **rows.plain(wait)}
             for known, told in board.told.items()

@@ -334,7 +334,9 @@ def _resume(unit: Unit, request: ClaimRequest, task: Task | None, grant: _Grant)
     ours = (request.coordinator_id, grant.agent.id, lane.provider, lane.account)
     if (before.coordinator_id, before.agent_id, before.provider, before.account) != ours:
         return None
-    return None if before.reason in _NOT_RESUMED else Resume(before.provider_session_id)
+    if before.reason in _NOT_RESUMED:
+        return None
+    return Resume(before.provider_session_id, run_id=before.id)
 
 
 def _answer(

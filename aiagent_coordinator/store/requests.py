@@ -123,6 +123,8 @@ class Resume:
 
     provider_session_id: str | None = None
     stage: str | None = None
+    #: The run that had this session.
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)

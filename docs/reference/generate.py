@@ -21,6 +21,7 @@ from aiagent_coordinator.config import fields, models
 from aiagent_coordinator.config.http import JwtSettings
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.provider import Url
 
 HERE = Path(__file__).parent
 #: Wide enough that help never depends on who generates it.
@@ -38,6 +39,7 @@ _WRITTEN = (
     (fields.TimeZone, "time zone"),
     (fields.Program, "program"),
     (fields.Expanded, "text"),
+    (Url, "URL"),
 )
 
 

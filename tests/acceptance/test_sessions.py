@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.house import House, house, script, until
+from support.repo import git
 
 ASK = {"ask": {"text": "Which greeting?"}}
 REPORT = {"report": {"result": "success", "summary": "greeted"}}
@@ -91,6 +92,39 @@ def test_a_run_that_was_suspended_goes_on_with_the_session_of_its_program(short_
         assert f"resumed: {first['provider_session_id']}" in log_of(second)
         assert "resumed:" not in log_of(first)
         assert "answer: hello" in log_of(second)
+
+
+def test_a_session_that_lies_in_the_runs_own_folder_is_given_to_the_next_run(short_dir: Path):
+    """Its plain files are, no link; and a task that is over keeps none of it."""
+    keeps = (
+        'resume = [["--resume", "{provider_session_id}"]]\n'
+        'own_session_id = [["--session-id", "{new_uuid}"]]\n'
+        'session_files = ["chats/*"]\nenv = { PLACE = "{files_dir}" }'
+    )
+    words = (
+        'ls "$PLACE/chats" >>seen.txt 2>/dev/null; mkdir -p "$PLACE/chats"; cd "$PLACE/chats";'
+        "echo said >one; ln -sf /etc/passwd two"
+    )
+    with house(short_dir, ask={"hold_seconds": 0.2}) as home:
+        provider(home, "keeper", AGENT.format(name="keeper", launch=keeps, timeout="120s"))
+        home.write(agents={"worker": {"provider": "keeper"}})
+        home.ready()
+        task = home.add("Greet", script({"run": {"argv": ["sh", "-c", words]}}, ASK, REPORT))["id"]
+        first = suspended(home, task)
+        home.run("task", "answer", task, "hello")
+        assert home.finished(task)["status"] == "succeeded"
+        second = home.over(home.runs(task)[1]["id"])
+        assert second["resumed_session_id"] == first["provider_session_id"]
+        assert git(home.repo, "show", f"{second['commit']}:seen.txt") == "one"
+        kept = home.state / "run" / first["id"] / "session"
+        assert [file.name for file in kept.rglob("*") if file.is_file()] == ["one"]
+        assert not (home.state / "run" / second["id"] / "session").exists()
+        # where somebody took it away, the next session is a new one
+        again = home.add("Greet", script(ASK, REPORT))["id"]
+        suspended(home, again)
+        home.run("task", "answer", again, "hello")
+        assert home.finished(again)["status"] == "succeeded"
+        assert shown(home, home.runs(again)[1])["resumed_session_id"] is None
 
 
 def test_a_session_that_is_gone_costs_no_attempt_and_the_hand_off_goes_on(short_dir: Path):

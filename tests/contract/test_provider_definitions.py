@@ -38,12 +38,18 @@ ARGV: dict[str, tuple[str, ...]] = {
         *("--mcp-config", f"{RUN}/files/mcp.json", "--strict-mcp-config"),
         *("--allowedTools", "mcp__coord", "--setting-sources", "user"),
     ),
+    "cline": ("--json", f"Read the file {RUN}/prompt and do exactly what it says."),
     "codex": (
         *("exec", "--json", "--skip-git-repo-check", "-c", 'sandbox_mode="workspace-write"', "-c"),
         f"mcp_servers.coord={{{CODEX_ENTRY}}}",
         *("-c", "check_for_update_on_startup=false", "-"),
     ),
     "command": (),
+    "copilot": (
+        *("--allow-tool", "coord", "--allow-tool", "write", "--output-format", "json"),
+        *("--no-color", "--no-ask-user", "--no-auto-update"),
+        *("--additional-mcp-config", f"@{RUN}/files/mcp.json", "--disable-builtin-mcps"),
+    ),
     "gemini": (
         *("--approval-mode", "auto_edit", "--skip-trust", "-o", "stream-json"),
         *("--allowed-mcp-server-names", "coord"),
@@ -54,18 +60,32 @@ ARGV: dict[str, tuple[str, ...]] = {
         *("--append-system-prompt", "The current working directory is: /work"),
         *("--mcp-config", f"{RUN}/files/mcp.json"),
     ),
+    "vibe": ("--output", "streaming", "--prompt-file", f"{RUN}/prompt"),
     "rehearsal": (
         *("-I", "-m", "aiagent_coordinator.rehearsal"),
         *("--mcp-config", f"{RUN}/files/mcp.json"),
     ),
 }
+#: Those that read the prompt from a file.
+FROM_FILE = {"cline", "vibe"}
 #: Expected configuration files.
 MCP: dict[str, dict[str, Any]] = {
     "claude": {
         "mcp.json": {"mcpServers": {"coord": {"type": "stdio", **BRIDGE, "timeout": 600_000}}}
     },
+    "cline": {
+        "cline_mcp_settings.json": {
+            "mcpServers": {"coord": {**BRIDGE, "disabled": False, "timeout": 600}}
+        }
+    },
     "codex": {},
     "command": {},
+    "copilot": {
+        "mcp.json": {
+            "mcpServers": {"coord": {"type": "local", **BRIDGE, "tools": ["*"], "timeout": 600_000}}
+        }
+    },
+    "vibe": {},
     "gemini": {
         ".gemini/settings.json": {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
@@ -123,7 +143,7 @@ def test_a_shipped_definition_renders_to_its_known_command_line(file: Path):
     rendered = render(runnable(load_definition(file)), values(), os.environ)
     assert rendered.argv == (sys.executable, *ARGV[file.stem])
     assert rendered.argv_masked == rendered.argv
-    assert rendered.stdin == "prompt"
+    assert rendered.stdin == ("null" if file.stem in FROM_FILE else "prompt")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -138,8 +158,11 @@ WITH_SKILLS: dict[str, tuple[str, ...]] = {
         *("--plugin-dir", "/skills", "--add-dir", "/skills"),
         *("--append-system-prompt-file", "/role"),
     ),
+    "cline": (),
     "codex": (),
     "command": (),
+    "copilot": ("--add-dir", "/skills"),
+    "vibe": ("--add-dir", "/skills"),
     "gemini": ("--include-directories", "/skills"),
     "opencode": (),
     "qwen": ("--include-directories", "/skills"),
@@ -208,7 +231,8 @@ def test_no_secret_is_rendered(file: Path):
 def test_a_program_that_cannot_report_says_so_by_its_exit_status():
     catalog = load_catalog()
     assert list(catalog) == [
-        *("claude", "codex", "command", "gemini", "opencode", "qwen", "rehearsal"),
+        *("claude", "cline", "codex", "command", "copilot", "gemini", "opencode", "qwen"),
+        *("rehearsal", "vibe"),
     ]
     assert catalog.get("command").exit0_is_success
     assert not catalog.get("command").can_report
@@ -375,7 +399,7 @@ def test_a_resumed_session_is_a_command_of_codex_and_a_flag_of_the_others():
     rendered = {name: render_words(load_catalog().get(name), again) for name in ARGV}
     assert rendered["codex"][:4] == ("exec", "resume", "s1", "--json")
     assert rendered["claude"][:2] == ("--resume", "s1")
-    assert "s1" not in rendered["gemini"]  # what it had is gone with the run before
+    assert rendered["gemini"][:2] == ("--resume", "s1")
 
 
 def test_codex_reads_its_servers_entry_whatever_the_path_holds():

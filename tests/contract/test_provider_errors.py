@@ -6,6 +6,7 @@ The lines were printed by the versions in `checked`, shortened to the fields tha
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,16 @@ def gemini(code: int, text: str) -> str:
     inner = json.dumps({"error": {"code": code, "message": text, "status": "X"}})
     error = {"type": "unknown", "message": f"[API Error: {inner}]"}
     return json.dumps({"type": "result", "status": "error", "error": error})
+
+
+def gemini_said(text: str) -> str:
+    """Gemini's last line, with other words."""
+    return json.dumps({"type": "result", "status": "error", "error": {"message": text}})
+
+
+def codex_error(text: str) -> str:
+    """What codex calls an error, though it goes on."""
+    return json.dumps({"type": "error", "message": text})
 
 
 def opencode(status: int, text: str) -> str:
@@ -96,6 +107,38 @@ SAID = [
     ("qwen", 1, "", qwen("[API Error: 429 x]"), "rate_limited"),
     ("qwen", 53, "", "", "turn_limit"),
     ("codex", 0, "", "", None),
+    ("claude", 1, "", result("Failed to authenticate. API Error: 403 x", 403), "auth"),
+    (
+        "claude",
+        1,
+        "",
+        result("API Error: Unable to connect to API (ConnectionRefused)"),
+        "network",
+    ),
+    ("claude", 1, "", result("API Error: Unable to connect to API (ECONNRESET)"), "network"),
+    (
+        "codex",
+        1,
+        "",
+        failed("We\u2019re currently experiencing high demand, please wait"),
+        "overloaded",
+    ),
+    ("codex", -15, "", codex_error("Reconnecting... waiting for network"), "network"),
+    (
+        "gemini",
+        1,
+        "",
+        gemini_said("exception TypeError: fetch failed sending request"),
+        "network",
+    ),
+    # a session that is gone is the CLI's own matter: nothing was tried yet
+    ("claude", 1, "No conversation found with session ID: u", "", "exit_nonzero"),
+    ("codex", 1, "thread/resume failed: no rollout found for thread id u", "", "exit_nonzero"),
+    ("gemini", 42, 'Error resuming session: Invalid session identifier "u".', "", "exit_nonzero"),
+    ("opencode", 1, "\x1b[91mError: \x1b[0mSession not found", "", "exit_nonzero"),
+    ("qwen", 1, "No saved session found with ID u.", "", "exit_nonzero"),
+    ("gemini", 0, "MCP issues detected. Run /mcp list for status.", "", "tools_absent"),
+    ("qwen", 0, "MCP server(s) failed to start: coord", "", "tools_absent"),
 ]
 
 
@@ -238,3 +281,81 @@ def test_hostile_lines_are_skipped():
     cut, *rest = error_texts("codex-json", out)
     assert rest == ["at last"]
     assert len(cut) <= 4000
+
+
+def test_what_it_states_goes_before_what_stands_on_standard_error():
+    """There, programs print the troubles of others too: of their tools, of their servers."""
+    err = b"API Error: 401 Invalid API key in the output of a tool\n"
+    stated = result("API Error: Request rejected (429) x", 429).encode()
+    told = diagnose(CATALOG.get("claude"), 1, None, err, stated)
+    assert told.reason == "rate_limited"
+    assert diagnose(CATALOG.get("claude"), 1, None, err, b"").reason == "auth"
+
+
+def test_what_stands_on_standard_error_goes_before_the_exit_code():
+    told = diagnose(CATALOG.get("gemini"), 53, None, b"Invalid auth method selected.\n", b"")
+    assert told.reason == "auth"
+    assert diagnose(CATALOG.get("gemini"), 53, None, b"", b"").reason == "turn_limit"
+
+
+PROSE = [
+    "I added handling of rate limits: a 429 from the API is now retried.",
+    "The test says `401 Unauthorized`, which is what we want. Credit balance is too low, too.",
+    "API Error: 529 Overloaded. Not logged in · Please run /login",
+    "Quota exceeded. Check your plan and billing details.",
+]
+
+
+@pytest.mark.parametrize("prose", PROSE)
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("claude", {"type": "assistant", "message": {"content": [{"type": "text"}]}}),
+        ("claude", {"type": "user", "message": {"content": [{"type": "tool_result"}]}}),
+        ("claude", {"type": "result", "subtype": "success", "is_error": False}),
+        ("codex", {"type": "item.completed", "item": {"id": "1", "type": "agent_message"}}),
+        ("codex", {"type": "item.completed", "item": {"id": "1", "type": "command_execution"}}),
+        ("gemini", {"type": "message", "role": "assistant"}),
+        ("gemini", {"type": "tool_result", "status": "error"}),
+        ("opencode", {"type": "text", "part": {}}),
+        ("qwen", {"type": "assistant", "message": {"content": [{"type": "text"}]}}),
+    ],
+)
+def test_ordinary_prose_of_limits_is_no_reason(name: str, line: dict[str, object], prose: str):
+    words = json.dumps(prose)[1:-1]
+    text = json.dumps(line)
+    for empty, full in (
+        ('{"type": "text"}', f'{{"type": "text", "text": "{words}"}}'),
+        ('{"type": "tool_result"}', f'{{"type": "tool_result", "content": "{words}"}}'),
+        ('"type": "agent_message"', f'"type": "agent_message", "text": "{words}"'),
+        ('"command_execution"', f'"command_execution", "aggregated_output": "{words}"'),
+        ('"is_error": false', f'"is_error": false, "result": "{words}"'),
+        ('"role": "assistant"', f'"role": "assistant", "content": "{words}"'),
+        ('"status": "error"', f'"status": "error", "output": "{words}"'),
+        ('"part": {}', f'"part": {{"text": "{words}"}}'),
+    ):
+        text = text.replace(empty, full)
+    assert words in text
+    assert diagnose(CATALOG.get(name), 1, None, b"", f"{text}\n".encode()).reason == "exit_nonzero"
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "reason"),
+    [
+        ("claude-2.1.330/401", 1, "auth"),
+        ("claude-2.1.330/429", 1, "rate_limited"),
+        ("codex-0.169.0/401", 1, "auth"),
+        ("codex-0.169.0/429", 1, "rate_limited"),
+        ("gemini-0.61.0/401", 145, "auth"),
+        ("opencode-1.18.33/401", 1, "auth"),
+        ("opencode-1.18.33/429", 1, "rate_limited"),
+        ("qwen-0.24.4/401", 1, "auth"),
+    ],
+)
+def test_what_was_recorded_of_a_real_program_has_its_reason(file: str, code: int, reason: str):
+    folder = Path(__file__).parent.parent / "fixtures" / "transcripts"
+    out = (folder / f"{file}.jsonl").read_bytes()
+    err = folder / f"{file}.err"
+    words = err.read_bytes() if err.exists() else b""
+    definition = CATALOG.get(file.partition("-")[0])
+    assert diagnose(definition, code, None, words, out).reason == reason

@@ -275,7 +275,7 @@ async def test_a_report_of_an_unknown_run_or_with_a_wrong_number_is_refused(
         ("failed", "exit_nonzero", "T14", ("queued", 2, 0, 30), "exit_nonzero"),
         ("failed", None, "T14", ("queued", 2, 0, 30), "no_report"),
         ("verify_failed", None, "T14", ("queued", 2, 0, 30), "verify_failed"),
-        ("failed", "bad_flags", "T16", ("failed", 1, 0, None), "bad_flags"),
+        ("failed", "bad_flags", "T15", ("queued", 1, 0, None), "bad_flags"),
         ("failed", "quota", "T15", ("queued", 1, 0, None), "quota"),
         ("failed", "disk", "T15", ("queued", 1, 1, None), "disk"),
         ("stopped", "drained", "T15", ("queued", 1, 0, None), "drained"),

@@ -11,13 +11,17 @@ from pathlib import Path
 
 def server() -> object:
     """The entry of our server: in a file that is named, in one in its own home, a variable, or an argument."""
-    named = [word for word in sys.argv if word.endswith(".json")]
+    named = [word.removeprefix("@") for word in sys.argv if word.endswith(".json")]
+    named += filter(None, [os.environ.get("CLINE_MCP_SETTINGS_PATH")])
     own = Path(os.environ.get("GEMINI_CLI_HOME", "/nowhere"), ".gemini/settings.json")
     for file in (*named, *([own] if own.is_file() else ())):
         return json.loads(Path(file).read_text("utf-8"))["mcpServers"]["coord"]
     inline = os.environ.get("OPENCODE_CONFIG_CONTENT")
     if inline:
         return {"args": json.loads(inline)["mcp"]["coord"]["command"]}
+    listed = os.environ.get("VIBE_MCP_SERVERS")
+    if listed:
+        return next(one for one in json.loads(listed) if one["name"] == "coord")
     for word in sys.argv:
         if word.startswith("mcp_servers.coord="):
             return tomllib.loads(word)["mcp_servers"]["coord"]

@@ -11,11 +11,9 @@ import anyio
 import pytest
 
 from aiagent_coordinator.logs.record import TICK_ROW
-from aiagent_coordinator.pipeline import steps as step_files
-from aiagent_coordinator.pipeline import stream as streams
 from aiagent_coordinator.pipeline.activity import ACTIVITY_FILE, add_activity
 from aiagent_coordinator.pipeline.stated import stated_by
-from aiagent_coordinator.pipeline.steps import STEPS_FILE
+from aiagent_coordinator.pipeline.steps import STEPS_FILE, Appended
 from aiagent_coordinator.pipeline.stream import Stream
 from aiagent_coordinator.redaction import Masker
 
@@ -199,13 +197,10 @@ def test_a_flood_is_caught_up_with_step_by_step_and_takes_no_memory(run: Run):
     assert peak < 8 * 1024 * 1024
 
 
-def test_of_more_than_is_read_at_the_end_the_last_is_read(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(streams, "END_BYTES", 10_000)
+def test_of_more_than_is_read_at_the_end_the_last_is_read(run: Run):
     run.prints(*([{"event": "text", "text": "x" * 1000}] * 100))
     run.prints({"event": "usage", "in": 1, "out": 2, "cache": 3, "is_total": True})
-    stream = run.stream()
+    stream = Stream(run.folder, "events", Masker(), backend="claude", end_bytes=10_000)
     stated = stated_by(stream)
     assert stated is not None
     assert stated["usage"] == {"in": 1, "out": 2, "cache": 3, "cost": None}
@@ -221,14 +216,14 @@ def test_plain_output_is_not_even_opened(run: Run):
     assert not (run.folder / STEPS_FILE).exists()
 
 
-def test_files_that_grow_too_long_say_that_they_end(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(step_files, "MAX_FILE_BYTES", 1000)
+def test_files_that_grow_too_long_say_that_they_end(tmp_path: Path):
+    file = Appended(tmp_path / "f", "the end", 100)
     for number in range(20):
-        run.prints({**CALL, "id": str(number)}, {**DONE, "id": str(number)})
-    run.stream().finish()
-    *_steps, last = run.steps()
-    assert last == {"cut": True}
-    assert run.activity()[-1] == "# cut here: it is too long"
+        file.add(f"{number} {'x' * 20}")
+        file.flush()
+    lines = (tmp_path / "f").read_text().splitlines()
+    assert lines[-1] == "the end"
+    assert len(lines) == 5
 
 
 @pytest.mark.parametrize(

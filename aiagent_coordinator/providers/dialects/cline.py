@@ -73,13 +73,18 @@ class Cline(Reader):
             case "content_end" if told.get("contentType") == "text":
                 yield Text(text(told.get("text")))
             case "error":
-                words = message_of(told.get("error"))
-                yield Fault(words, status_in(words))
+                kind, words = name(told.get("errorClass")), message_of(told.get("error"))
+                yield Fault(f"{kind}: {words}" if kind else words, status_in(words))
             case _:
                 return
 
 
 def _result(told: Json) -> Iterator[Event]:
+    used = mapping(told.get("aggregateUsage"))
+    if used:
+        cached = count(used.get("cacheReadTokens")) + count(used.get("cacheWriteTokens"))
+        fresh, out = count(used.get("inputTokens")), count(used.get("outputTokens"))
+        yield Used(fresh, out, cached, number(used.get("totalCost")), is_total=True)
     stop = said(told.get("finishReason"))
     words = text(told.get("text")) or None
     is_error = stop in {"error", "aborted"}

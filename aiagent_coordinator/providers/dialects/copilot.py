@@ -11,6 +11,7 @@ from aiagent_coordinator.providers.dialects.values import (
     arguments,
     content,
     count,
+    items,
     mapping,
     name,
     said,
@@ -26,6 +27,7 @@ from aiagent_coordinator.providers.events import (
     Started,
     Text,
     ToolCall,
+    ToolDelta,
     ToolResult,
     Used,
 )
@@ -42,10 +44,17 @@ class Copilot(Reader):
                 yield Started(said(facts.get("sessionId")), said(facts.get("selectedModel")))
             case "session.mcp_server_status_changed":
                 yield Started(servers={name(facts.get("serverName")): name(facts.get("status"))})
+            case "session.mcp_servers_loaded":
+                servers = items(facts.get("servers"))
+                yield Started(
+                    servers={name(one.get("name")): name(one.get("status")) for one in servers}
+                )
             case "assistant.message" if facts.get("content"):
                 yield Text(text(facts.get("content")))
             case "assistant.usage":
                 yield from self._used(facts)
+            case "assistant.tool_call_delta":
+                yield ToolDelta(name(facts.get("toolCallId")), text(facts.get("inputDelta")))
             case "tool.execution_start":
                 call, tool = name(facts.get("toolCallId")), name(facts.get("toolName"))
                 self.begin(call, tool, told.get("timestamp"))
@@ -79,7 +88,10 @@ def _session(kind: object, facts: Json) -> Iterator[Event]:
             yield ContextUse(count(facts.get("currentTokens")), limit or None)
         case "session.error":
             words = message_of(facts)
-            yield Fault(words, whole(facts.get("statusCode")) or status_in(words))
+            status = whole(facts.get("statusCode")) or status_in(words)
+            yield Fault(words, status)
+            if status:
+                yield Fault(f"API error status {status}", status)
         case _:
             return
 

@@ -121,9 +121,10 @@ def content(value: object) -> str:
     room = MAX_TEXT_CHARS
     for part in cast("list[object]", value):
         known = mapping(part)
-        found = text(known.get("text") if known else part, room)
+        found = text(known.get("text", known.get("result")) if known else part, room)
         if not found and known:
-            found = f"[{name(known.get('type'))}]"
+            kind = name(known.get("type"))
+            found = f"[{kind}]" if kind else text(json.dumps(known, ensure_ascii=False), room)
         parts.append(found)
         room -= len(found)
         if room <= 0:

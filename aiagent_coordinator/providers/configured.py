@@ -1,0 +1,100 @@
+"""The catalogue as the configuration wants it: what its CLIs cannot do is refused with file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from aiagent_coordinator.config import Loaded
+from aiagent_coordinator.config.models import AgentSettings, Settings
+from aiagent_coordinator.config.provider import ProviderSettings
+from aiagent_coordinator.config.source import KeyPath, Problem, dotted, refuse, shown
+from aiagent_coordinator.errors import ProviderError
+from aiagent_coordinator.providers import options
+from aiagent_coordinator.providers.catalog import Catalog, Choices, load_catalog
+from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.options import Chosen
+from aiagent_coordinator.providers.shape import Definition
+
+_LINE = re.compile(r":(\d+)\Z")
+#: Those have no CLI that could be held to anything.
+_UNBOUND = frozenset({"command", "rehearsal"})
+
+
+def configured_catalog(loaded: Loaded) -> Catalog:
+    """The definitions, with what the configuration wants of each.
+
+    Raises:
+        ProviderError: a definition is wrong, or an entry of `ai_providers` makes none.
+        ConfigError: a CLI cannot do what is wanted of it; every such line is told.
+    """
+    settings = loaded.settings
+    catalog = load_catalog(settings.ai_providers)
+    problems = [
+        Problem(_line(loaded, key), key, reason) for key, reason in refusals(settings, catalog)
+    ]
+    if problems:
+        raise refuse(shown(loaded.file) if loaded.file else "settings", problems)
+    return catalog.choosing(choices_of(settings))
+
+
+def choices_of(settings: Settings) -> Choices:
+    """What is wanted of each provider and by each agent."""
+    return Choices(
+        by_provider={name: _of_provider(one) for name, one in settings.ai_providers.items()},
+        by_agent={name: Chosen(one.options()) for name, one in settings.agents.items()},
+        extra_of_provider={name: one.extra_args for name, one in settings.ai_providers.items()},
+        extra_of_agent={name: one.extra_args for name, one in settings.agents.items()},
+    )
+
+
+def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, str]]:
+    """What the CLIs cannot do of what is wanted: the setting and the reason."""
+    for name, entry in settings.ai_providers.items():
+        definition = catalog.get(name)
+        yield from _refused(("ai_providers", name), definition, _of_provider(entry), entry)
+    for name, agent in settings.agents.items():
+        if agent.provider not in catalog:
+            continue  # told by whoever reads the settings
+        definition = catalog.get(agent.provider)
+        yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
+        try:
+            mode_of(definition, agent.mode)
+        except ProviderError as error:
+            yield ("agents", name, "mode"), error.message
+        can = definition.can.approval
+        if agent.approval not in can and agent.provider not in _UNBOUND:
+            reason = (
+                f"{definition.title} cannot be held to {agent.approval!r}; it can: {', '.join(can)}"
+            )
+            yield ("agents", name, "approval"), reason
+
+
+def _refused(
+    here: KeyPath, definition: Definition, chosen: Chosen, entry: ProviderSettings | AgentSettings
+) -> Iterator[tuple[KeyPath, str]]:
+    for option, reason in options.refusals(definition, chosen):
+        yield (*here, option), reason
+    if entry.extra_args and options.EXTRA_ARGS not in options.supported(definition):
+        reason = f"the definition {definition.name} says nowhere where they stand; use cli_args"
+        yield (*here, "extra_args"), reason
+
+
+def _of_provider(entry: ProviderSettings) -> Chosen:
+    secrets = {} if entry.api_key is None else {"api_key": entry.api_key}
+    return Chosen(entry.options(), secrets)
+
+
+def _line(loaded: Loaded, key: KeyPath) -> int:
+    """The line of a setting, else the first one of what is nearest around it, else 0."""
+    for length in range(len(key), 0, -1):
+        name = dotted(key[:length])
+        inside = (f"{name}.", f"{name}[")
+        found = [
+            int(match[1])
+            for one, where in loaded.origins.items()
+            if (one == name or one.startswith(inside)) and (match := _LINE.search(where))
+        ]
+        if found:
+            return min(found)
+    return 0
