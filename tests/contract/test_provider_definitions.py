@@ -231,7 +231,7 @@ def test_no_secret_is_rendered(file: Path):
 def test_a_program_that_cannot_report_says_so_by_its_exit_status():
     catalog = load_catalog()
     assert list(catalog) == [
-        *("claude", "cline", "codex", "command", "copilot", "gemini", "opencode", "qwen"),
+        *("acp", "claude", "cline", "codex", "command", "copilot", "gemini", "opencode", "qwen"),
         *("rehearsal", "vibe"),
     ]
     assert catalog.get("command").exit0_is_success
