@@ -235,6 +235,8 @@ _ENGLISH: dict[str, str] = {
     "help.option.coordinator": "Says nothing here: for command lines of aiagent-runner.",
     "help.option.format": "Read the file as one of aiagent-runner or as our own, whatever it looks like.",
     "help.option.priority": "Higher comes first.",
+    "help.option.budget": "What all its runs may use: tokens like 50k or 2M, or money like $2; may be given "
+    "for both.",
     "help.option.by": "What sums are made by; a day is one of UTC.",
     "help.option.days": "Only runs that ended in the last N days.",
     "help.option.project": "The project it belongs to.",
@@ -470,6 +472,7 @@ _ENGLISH: dict[str, str] = {
     "list.no_conversations": "No conversations.",
     "list.no_runs": "No runs.",
     "usage.none": "No run has ended in that time.",
+    "usage.estimated": "~: with an estimate, by the `prices` of the settings.",
     "usage.silent": "{runs} of the runs did not say what they used.",
     # limits of providers
     "quota.none": "No limit of a provider is known.",

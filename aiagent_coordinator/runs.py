@@ -70,7 +70,6 @@ REASONS: dict[str, ReasonClass] = {
             "refused_permission",
             "workflow_not_found",
             "workspace_invalid",
-            "budget",
             "attempts_exhausted",
         ),
         ReasonClass.PERMANENT,
@@ -102,7 +101,10 @@ REASONS: dict[str, ReasonClass] = {
     ),
     # a program that moved on is no fault of the task: its coordinator starts nothing with it until then
     **dict.fromkeys(
-        ("rate_limited", "quota", "billing", "model_unavailable", "auth", "bad_flags"),
+        (
+            *("rate_limited", "quota", "billing", "model_unavailable"),
+            *("auth", "bad_flags", "budget"),
+        ),
         ReasonClass.PARKED,
     ),
     **dict.fromkeys(

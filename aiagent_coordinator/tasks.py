@@ -122,6 +122,13 @@ TRANSITIONS: tuple[Transition, ...] = (
     _t("T4", (_S.QUEUED,), _S.RUNNING, "claimed"),
     _t("T5", (_S.RUNNING,), _S.WAITING, "asked", wait_reasons=frozenset({WaitReason.INPUT})),
     _t(
+        "T5",
+        (_S.QUEUED,),
+        _S.WAITING,
+        "a person is asked about its budget or its wait",
+        wait_reasons=frozenset({WaitReason.INPUT}),
+    ),
+    _t(
         "T6",
         (_S.RUNNING,),
         _S.WAITING,
@@ -193,7 +200,12 @@ TRANSITIONS: tuple[Transition, ...] = (
     _t("T19", (_S.WAITING,), _S.FAILED, "waited too long"),
     _t("T20", (_S.RUNNING,), _S.QUEUED, "run lost"),
     _t("T20", (_S.RUNNING,), _S.FAILED, "run lost too often"),
-    _t("T21", (_S.QUEUED, _S.BLOCKED), _S.FAILED, "dependency failed, or the deadline passed"),
+    _t(
+        "T21",
+        (_S.QUEUED, _S.BLOCKED),
+        _S.FAILED,
+        "dependency failed, the deadline passed, or its budget is used up",
+    ),
     _t(
         "T22",
         (_S.RUNNING,),
@@ -400,6 +412,8 @@ class Task:
     approval: str | None = None
     #: Whose word its result needs: `person`, or an agent's id; None: nobody's.
     review_by: str | None = None
+    #: What all its runs may use: `tokens`, `usd`; None: what the settings say.
+    budget: dict[str, float] | None = None
     #: How often its result was sent back.
     review_rounds: int = 0
     #: What was said of it: `verdict`, `by`, `at`, `reason`, oldest first.

@@ -39,7 +39,7 @@ _AGENT = """\
   {name}:
     provider: {name:<22} # {about}
     # model: "..."               # the program's own default without
-    approval: edits              # ask: only our tools · edits: files too · bypass: everything
+    approval: {approval:<18} # ask: only our tools · edits: files too · bypass: everything
                                  # (bypass needs a sandbox, or i_understand_unsandboxed: true above)
 """
 _REHEARSAL = """\
@@ -112,24 +112,38 @@ def init(folder: Path, as_json: bool) -> None:
 def propose(folder: Path, found: Sequence[Installed]) -> str:
     """Write the configuration of a folder for the CLIs that were found."""
     project = slug(folder.name) or "project"
-    first = found[0].definition.name if found else "rehearsal"
-    agents = "".join(
-        _AGENT.format(
-            name=one.definition.name,
-            about=f"{_comment(one.definition.title)} {_version(one)}, {_comment(str(one.path))}",
-        )
-        for one in found
-    )
+    names = [one.definition.name for one in found if _approval(one) != "bypass"]
+    first = names[0] if names else "rehearsal"
+    agents = "" if names else _REHEARSAL
+    agents += "".join(_agent(one) for one in found)
     # checked without starting git: a worktree and a submodule have a file there
     places = [folder, *folder.parents]
     is_repository = any((place / ".git").exists() for place in places)
     return (
         _HEAD.format(file=FILE_NAME, project=project, agent=first)
-        + (agents or _REHEARSAL)
+        + agents
         + (_PROJECT if is_repository else _NO_REPOSITORY).format(
             project=project, agent=first, gap=" " * max(1, 17 - len(first))
         )
     )
+
+
+def _agent(one: Installed) -> str:
+    """The lines of one agent; as a comment where it would do everything unasked."""
+    approval = _approval(one)
+    lines = _AGENT.format(
+        name=one.definition.name,
+        approval=approval,
+        about=f"{_comment(one.definition.title)} {_version(one)}, {_comment(str(one.path))}",
+    )
+    if approval != "bypass":
+        return lines
+    return "".join(f"  # {line[2:]}" for line in lines.splitlines(keepends=True))
+
+
+def _approval(one: Installed) -> str:
+    """The mode that suits most, of those that the program can be held to."""
+    return next(mode for mode in ("edits", "ask", "bypass") if mode in one.definition.can.approval)
 
 
 def _version(one: Installed) -> str:

@@ -41,6 +41,9 @@ task.add_command(Later("unlock", "unlock", "unlock_task", "task."))
 @click.option("--needs-approval", is_flag=True, help=text("help.option.needs_approval"))
 @click.option("--review-by", metavar="WHO", help=text("help.option.review_by"))
 @click.option("--workflow", metavar="NAME", help=text("help.option.workflow"))
+@click.option(
+    "--budget", "budgets", multiple=True, metavar="AMOUNT", help=text("help.option.budget")
+)
 @options.as_json
 @options.common
 def add(
@@ -57,6 +60,7 @@ def add(
     needs_approval: bool,
     review_by: str | None,
     workflow: str | None,
+    budgets: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Put a task on the board."""
@@ -71,6 +75,7 @@ def add(
         "checks": [{"argv": argv_of(check)} for check in checks] or None,
         "branch": branch,
         "workflow": workflow,
+        "budget": list(budgets) or None,
         "needs_approval": needs_approval or None,
         "review_by": review_by,
     }

@@ -10,7 +10,7 @@ from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import call
 from aiagent_coordinator.messages import text
 
-BY = ("agent", "project", "provider", "task", "day")
+BY = ("agent", "project", "provider", "account", "model", "task", "day")
 
 
 @click.command(help=text("help.usage"))
@@ -36,14 +36,18 @@ def usage(by: str, days: int | None, project: str | None, as_json: bool) -> None
     output.table(
         headings,
         [
-            (one["key"], one["runs"], one["in"], one["out"], one["cache"], _money(one["cost"]))
+            (one["key"], one["runs"], one["in"], one["out"], one["cache"], _money(one))
             for one in sums
         ],
     )
+    if any(one["estimated"] for one in sums):
+        output.talk(text("usage.estimated"))
     silent = sum(one["silent"] for one in sums)
     if silent:
         output.talk(text("usage.silent", runs=silent))
 
 
-def _money(cost: float | None) -> str:
-    return "" if cost is None else f"${cost:.4f}"
+def _money(one: dict[str, Any]) -> str:
+    if one["cost"] is None:
+        return ""
+    return f"{'~' if one['estimated'] else ''}${one['cost']:.4f}"

@@ -27,6 +27,7 @@ _LIMIT_STOPS = frozenset(
         "cpu_limit",
         "process_limit",
         "turn_limit",
+        "budget",
     }
 )
 #: Records of a run that never reached its CLI.

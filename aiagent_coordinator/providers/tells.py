@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers.catalog import InlineProvider, load_catalog
 
+#: Dialects that have a place for money, of programs of which nothing else is said.
+_MONEY = frozenset({"claude-stream", "opencode-json", "cline-json", "events"})
+
 
 def teller(extra: Mapping[str, InlineProvider]) -> Callable[[str], tuple[bool, bool]]:
     """What answers for every provider by its name; one that is not known here tells nothing.
@@ -18,9 +21,10 @@ def teller(extra: Mapping[str, InlineProvider]) -> Callable[[str], tuple[bool, b
 
     def told(name: str) -> tuple[bool, bool]:
         try:
-            can = catalog.get(name).can
+            definition = catalog.get(name)
         except ProviderError:
             return False, False
-        return can.usage, can.cost
+        tells_cost = definition.capabilities is None and definition.output.dialect in _MONEY
+        return definition.can.usage, definition.can.cost or tells_cost
 
     return told

@@ -220,7 +220,7 @@ def _place(unit: Unit, project_id: str, agent_id: str | None, around: Around) ->
         return
     yield from holding.of_agents(unit, enabled)
     yield from rooted.why_nobody(unit, around.roots, enabled, project)
-    yield from parking.of_agents(unit, enabled)
+    yield from parking.of_agents(unit, enabled, project_id)
     unfit = {agent.id: around.why_unfit(agent.id) for agent in enabled}
     if all(unfit.values()):
         told = "; ".join(f"{agent_id}: {reason}" for agent_id, reason in unfit.items())

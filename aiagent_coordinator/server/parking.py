@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.store.budgets import Left
 from aiagent_coordinator.store.lanes import Gate
 from aiagent_coordinator.store.ledger import Window
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent
 
 
-def of_agents(unit: Unit, agents: Iterable[Agent]) -> Iterator[Json]:
-    """Why none of these agents can start now: all that they may work on is closed."""
+def of_agents(unit: Unit, agents: Sequence[Agent], project_id: str) -> Iterator[Json]:
+    """Why none of these agents can start now: what they may work on is closed, or used up."""
     gate = Gate.of(unit)
+    left = Left(unit, gate.terms)
+    full = [left.refusal(agent.id, project_id) for agent in agents]
+    if full and all(full):
+        for why in dict.fromkeys(filter(None, full)):
+            yield {"code": "budget", "text": why, "do": "raise `budgets` in the settings"}
     found = [gate.closed_to(agent) for agent in agents]
     if not found or not all(found):
         return

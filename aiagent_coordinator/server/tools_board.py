@@ -23,7 +23,7 @@ from aiagent_coordinator.server.tools_person import (
     meant_agent,
     meant_project,
 )
-from aiagent_coordinator.store import pauses, projects, questions
+from aiagent_coordinator.store import asks, pauses, projects, questions
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
 from aiagent_coordinator.tasks import Agent, Approval, Check, Duty, Project, WorkspaceKind
@@ -126,9 +126,10 @@ async def answer_question(context: Context, arguments: AnswerQuestion) -> Json:
             found = task_store.find_task(unit, arguments.task_id or "")
             task = task_store.lock_task(unit, found.id)
             question = questions.wanted_of(unit, task)
-        answered = questions.answer(
-            unit, question.id, task, arguments.answer, actor=context.identity.actor
-        )
+        actor, said = context.identity.actor, asks.check(question, arguments.answer)
+        answered = questions.answer(unit, question.id, task, said, actor=actor)
+        if asks.answered(unit, answered, task, actor=actor):
+            task_store.cancel_task(unit, task.id, actor=actor)
         now = task_store.get_task(unit, task.id)
         return {"question": rows.plain(answered), "task": rows.task(now)}
 

@@ -13,7 +13,7 @@ from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.server import following, parking, rows
+from aiagent_coordinator.server import budgeting, following, parking, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
@@ -51,6 +51,8 @@ class CreateTask(Arguments):
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
     """Higher goes first."""
     max_attempts: Annotated[int | None, Field(ge=1, le=1000)] = None
+    budget: Annotated[list[Word], Field(max_length=2, default_factory=list)]
+    """What all its runs may use: tokens like `50k`, money like `$2`."""
     acceptance: Annotated[list[Word], Field(max_length=MAX_PARTS, default_factory=list)]
     checks: Annotated[list[CheckCommand], Field(max_length=MAX_PARTS, default_factory=list)]
     branch: Annotated[str | None, Field(min_length=1, max_length=200)] = None
@@ -138,11 +140,14 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
     attempts = arguments.max_attempts or context.board.terms.retry.max_attempts
 
     def work(unit: Unit) -> Json:
-        agent_id = arguments.agent_id
+        named = arguments.agent_id
+        project_id = meant_project(unit, arguments.project_id)
+        agent_id = None if named is None else meant_agent(unit, named)
         new = task_store.NewTask(
-            project_id=meant_project(unit, arguments.project_id),
+            project_id=project_id,
             title=arguments.title,
-            agent_id=None if agent_id is None else meant_agent(unit, agent_id),
+            agent_id=agent_id,
+            budget=budgeting.of_task(unit, arguments.budget, project_id, agent_id),
             description=arguments.description,
             priority=arguments.priority,
             acceptance=tuple(arguments.acceptance),

@@ -17,7 +17,7 @@ from aiagent_coordinator.store.unit import Unit
 class GetUsage(Arguments):
     """Arguments of `get_usage`."""
 
-    by: Literal["agent", "project", "provider", "task", "day"] = "agent"
+    by: Literal["agent", "project", "provider", "account", "model", "task", "day"] = "agent"
     """What sums are made by."""
     days: Annotated[int | None, Field(ge=1, le=36_500)] = None
     """Only runs that ended in the last so many days."""
@@ -42,6 +42,7 @@ async def get_usage(context: Context, arguments: GetUsage) -> Json:
                 "out": one.out,
                 "cache": one.cache,
                 "cost": None if one.cost is None else round(one.cost, 6),
+                "estimated": round(one.estimated, 6),
             }
             for one in found
         ]

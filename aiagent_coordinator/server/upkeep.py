@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aiagent_coordinator.store import questions, wanting
+from aiagent_coordinator.store import asks, questions, wanting
 from aiagent_coordinator.store.tasks import lock_task
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ async def keep_up(store: Store) -> None:
     while True:
         for question in await store.read(questions.expired):
             await store.write(partial(_expire, question=question))
+        for question in await store.read(asks.moot):
+            await store.write(partial(_let_go, question=question))
         if await store.read(wanting.is_hopeless):
             await store.write(wanting.give_up)
         await anyio.sleep(UPKEEP_SECONDS)
@@ -31,3 +33,10 @@ async def keep_up(store: Store) -> None:
 
 def _expire(unit: Unit, question: Question) -> None:
     questions.expire(unit, question, lock_task(unit, question.task_id))
+
+
+def _let_go(unit: Unit, question: Question) -> None:
+    """The limit that was asked about is over."""
+    task = lock_task(unit, question.task_id)
+    if questions.find(unit, question.id).is_open:
+        questions.answer(unit, question.id, task, asks.WAIT, actor="server")

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, select
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.runs import Purpose, Run
 from aiagent_coordinator.store import (
+    budgets,
     checkouts,
     ledger,
     locks,
@@ -19,6 +20,7 @@ from aiagent_coordinator.store import (
     waking,
     wanting,
 )
+from aiagent_coordinator.store import terms as said_terms
 from aiagent_coordinator.store.claims import claim_order, is_due
 from aiagent_coordinator.store.events import last_seq
 from aiagent_coordinator.store.lanes import Gate
@@ -66,6 +68,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
     left_ids = {run.id for run in left}
     busy = {path: run for path, run in checkouts.busy(unit).items() if run not in left_ids}
     gate = Gate.of(unit)
+    left_over = budgets.Left(unit, gate.terms)
     actions: list[Action] = []
     for agent, project in projects.assignments(unit):
         mine = [queues[key] for key in _keys(agent, project) if key in queues]
@@ -78,7 +81,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
         room = _room(agent, project, live, busy)
         if agent.id in locked:
             room = (0, "agent_locked")
-        elif (parked := gate.refusal(agent)) is not None:
+        elif (parked := gate.refusal(agent) or left_over.refusal(agent.id, project.id)) is not None:
             room = (0, parked)
         line = _decide(agent, project, mine, room, waiting=waiting)
         held = managing.get((agent.id, project.id))
@@ -86,7 +89,7 @@ def list_actions(unit: Unit, terms: LeaseTerms | None = None) -> ActionsAnswer:
             line = replace(line, reason="waiting_for_workers", progress=held)
         actions.append(_with_lanes(line, agent, gate))
         actions += _stops(agent, project, live)
-    actions += [one for one in _chats(unit, gate) if one.agent_id not in locked]
+    actions += [one for one in _chats(unit, gate, left_over) if one.agent_id not in locked]
     return ActionsAnswer(version, tuple(actions))
 
 
@@ -101,6 +104,7 @@ def holds_until(unit: Unit, terms: LeaseTerms | None = None) -> datetime:
     moments += [takeable_at(run, opened_at=unit.opened_at, terms=terms) for run in live_runs(unit)]
     moments += wanting.rests_until(unit)
     moments.append(ledger.opens_next(unit))
+    moments.append(budgets.next_day(unit, said_terms.current(unit)))
     ahead = [moment for moment in moments if moment is not None and moment > unit.now]
     return min(ahead, default=unit.now + _NEVER)
 
@@ -220,7 +224,7 @@ def _with_lanes(line: Action, agent: Agent, gate: Gate) -> Action:
     return replace(line, provider=first.provider, model=first.model, account=account, lanes=told)
 
 
-def _chats(unit: Unit, gate: Gate) -> list[Action]:
+def _chats(unit: Unit, gate: Gate, left_over: budgets.Left) -> list[Action]:
     """Chats in which something is to be said, where anything may start."""
     wanted = wanting.wanted(unit)
     if not wanted:
@@ -234,6 +238,7 @@ def _chats(unit: Unit, gate: Gate) -> list[Action]:
         and agent.enabled
         and project.status == "active"
         and gate.closed_to(agent) is None
+        and left_over.refusal(agent.id, project.id) is None
     ]
 
 

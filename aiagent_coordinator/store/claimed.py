@@ -88,7 +88,7 @@ def _answers(unit: Unit, task: Task) -> list[ClaimedAnswer]:
     return [
         ClaimedAnswer(one.text, one.answer, one.answered_by or "", one.answered_at)
         for one in questions.of_task(unit, task.id)
-        if one.answer is not None and one.answered_at is not None
+        if one.answer is not None and one.answered_at is not None and not questions.is_ours(one)
     ]
 
 

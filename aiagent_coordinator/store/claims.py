@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +12,17 @@ from sqlalchemy import ColumnElement, RowMapping, bindparam, case, insert, or_, 
 from aiagent_coordinator.errors import ConflictError, StaleRunError
 from aiagent_coordinator.quota import Lane
 from aiagent_coordinator.runs import Purpose, RetryPolicy, Run, RunPhase
-from aiagent_coordinator.store import checkouts, coordinators, locks, projects, tables, wanting
+from aiagent_coordinator.store import (
+    budgets,
+    checkouts,
+    coordinators,
+    locks,
+    projects,
+    tables,
+    terms,
+    wanting,
+)
+from aiagent_coordinator.store.budgets import Reserved
 from aiagent_coordinator.store.claimed import chat_of, claimed_agent, claimed_task
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.lanes import Gate
@@ -111,6 +121,8 @@ class _Grant:
     lane: Lane
     fence: int
     lease_until: datetime
+    run_id: str
+    reserved: Reserved = field(default_factory=Reserved)
 
 
 def claim_run(
@@ -157,18 +169,29 @@ def claim_run(
     refusal = _why_not(request, agent, project, ours + others)
     gate = Gate.of(unit)
     lane = gate.choose(agent, request.lane)
-    if refusal is None and lane is None:
-        refusal = gate.refusal(agent)
+    refusal = refusal or gate.refusal(agent)
     if refusal is not None or lane is None:
         return ClaimAnswer(claimed=False, reason=refusal)
     lease_until = unit.now + timedelta(seconds=lease_seconds)
+    grant = _Grant(agent, lane, 1, lease_until, request.run_id)
     if request.purpose is Purpose.CHAT:
-        return _claim_chat(unit, request, project, _Grant(agent, lane, 1, lease_until))
+        return _claim_chat(unit, request, project, grant)
+    return _claim_task(unit, request, project, grant)
+
+
+def _claim_task(unit: Unit, request: ClaimRequest, project: Project, grant: _Grant) -> ClaimAnswer:
+    """The next task that is due, within what budgets leave."""
     refusal = _in_use(unit, project)
     row = None if refusal else _pick(unit, request)
     if row is None:
         return ClaimAnswer(claimed=False, reason=refusal or "no_task")
-    task, grant = task_of(row), _Grant(agent, lane, row["fence"] + 1, lease_until)
+    task, said = task_of(row), terms.current(unit)
+    if not budgets.settle_before(unit, said, request.agent_id, task):
+        return ClaimAnswer(claimed=False, reason="budget")
+    kept = budgets.reserve(unit, said, request.agent_id, project.id, task)
+    if isinstance(kept, str):
+        return ClaimAnswer(claimed=False, reason=kept)
+    grant = replace(grant, fence=row["fence"] + 1, reserved=kept)
     _start(unit, request, task, grant)
     set_status(
         unit,
@@ -182,8 +205,7 @@ def claim_run(
         progress=0,
         started_at=task.started_at or unit.now,
     )
-    resume = _resume(unit, request, task, grant)
-    return _answer(unit, task, project, grant, resume, request.run_id)
+    return _answer(unit, task, project, grant, _resume(unit, request, task, grant))
 
 
 def _lock_place(unit: Unit, request: ClaimRequest) -> tuple[Agent, Project] | str:
@@ -251,6 +273,8 @@ def _start(unit: Unit, request: ClaimRequest, task: Task | None, grant: _Grant) 
         "provider": lane.provider,
         "account": lane.account,
         "model": lane.model,
+        "reserved_tokens": grant.reserved.tokens,
+        "reserved_usd": grant.reserved.usd,
         "attempt": attempt,
         "purpose": request.purpose,
         "slot": request.slot,
@@ -281,8 +305,12 @@ def _claim_chat(unit: Unit, request: ClaimRequest, project: Project, grant: _Gra
     """A run without a task, while there is something to say for the agent."""
     if (grant.agent.id, project.id) not in wanting.wanted(unit):
         return ClaimAnswer(claimed=False, reason="no_task")
+    kept = budgets.reserve(unit, terms.current(unit), request.agent_id, project.id, None)
+    if isinstance(kept, str):
+        return ClaimAnswer(claimed=False, reason=kept)
+    grant = replace(grant, reserved=kept)
     _start(unit, request, None, grant)
-    return _answer(unit, None, project, grant, None, request.run_id)
+    return _answer(unit, None, project, grant, None)
 
 
 def _holder(request: ClaimRequest) -> str:
@@ -312,9 +340,9 @@ def _claim_again(
     unit.conn.execute(_CHANGE, {"which": run.id, **facts})
     task = get_task(unit, run.task_id) if run.task_id else None
     agent = projects.get_agent(unit, run.agent_id)
-    grant = _Grant(agent, run.lane, run.fence, lease_until)
+    grant = _Grant(agent, run.lane, run.fence, lease_until, run.id)
     project = projects.get_project(unit, run.project_id)
-    return _answer(unit, task, project, grant, _resume(unit, request, task, grant), run.id)
+    return _answer(unit, task, project, grant, _resume(unit, request, task, grant))
 
 
 def _resume(unit: Unit, request: ClaimRequest, task: Task | None, grant: _Grant) -> Resume | None:
@@ -345,7 +373,6 @@ def _answer(
     project: Project,
     grant: _Grant,
     resume: Resume | None,
-    run_id: str,
 ) -> ClaimAnswer:
     agent = grant.agent
     place = ClaimedProject(project.id, project.path, project.workspace, project.allow_dirty)
@@ -358,7 +385,7 @@ def _answer(
         lease_until=grant.lease_until,
         task=chat_of(agent)
         if task is None
-        else claimed_task(unit, task, project, agent, resume=resume, run_id=run_id),
+        else claimed_task(unit, task, project, agent, resume=resume, run_id=grant.run_id),
         project=place,
         agent=claimed_agent(unit, agent, grant.lane),
     )

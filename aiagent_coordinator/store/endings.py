@@ -19,7 +19,17 @@ from aiagent_coordinator.runs import (
     dispose,
     reason_class,
 )
-from aiagent_coordinator.store import ledger, questions, reviews, tables, talks, terms, waking
+from aiagent_coordinator.store import (
+    asks,
+    budgets,
+    ledger,
+    questions,
+    reviews,
+    tables,
+    talks,
+    terms,
+    waking,
+)
 from aiagent_coordinator.store.runs import emit_run
 from aiagent_coordinator.store.transitions import go_on, set_status
 from aiagent_coordinator.store.unit import Unit
@@ -128,7 +138,9 @@ def end_run(
     # A task that was cancelled meanwhile stays so, whatever its run still says.
     if task is None or task.status is not TaskStatus.RUNNING:
         return task
-    return _move_task(unit, run, task, ending, policy)
+    moved = _move_task(unit, run, task, ending, policy)
+    moved = budgets.after_run(unit, run, moved, ending.reason)
+    return asks.about_wait(unit, run, moved) if ending.reason in CLOSING else moved
 
 
 def _note_limit(unit: Unit, run: Run, ending: Ending) -> None:

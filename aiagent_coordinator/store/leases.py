@@ -9,14 +9,25 @@ from typing import Any, Final
 
 from sqlalchemy import or_, select, update
 
+from aiagent_coordinator.quota import Terms
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import coordinators, questions, tables, tells
+from aiagent_coordinator.store import (
+    budgets,
+    coordinators,
+    ledger,
+    questions,
+    tables,
+    tells,
+    terms,
+)
+from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.endings import Ending, end_run
 from aiagent_coordinator.store.live import keep_live
 from aiagent_coordinator.store.requests import (
     AgentReport,
     AskedQuestion,
     HeldRun,
+    LiveFacts,
     RenewAnswer,
     RenewedRun,
     RenewRequest,
@@ -141,8 +152,12 @@ def renew_runs(unit: Unit, request: RenewRequest, lease_seconds: float) -> Renew
             .where(_run.c.id.in_(alive))
             .values(lease_until=lease_until, epoch=request.epoch)
         )
+    said = terms.current(unit)
     for run_id in alive:
         _take_facts(unit, known[run_id], held[run_id])
+        if _take_use(unit, known[run_id], held[run_id], said):
+            # it, or others, may have been asked to stop
+            known |= {one.id: one for one in run_store.live_runs(unit) if one.id in alive}
     unlisted = [
         run.id for run in known.values() if run.id not in held and run.phase is not RunPhase.ENDED
     ]
@@ -167,7 +182,7 @@ def _state(unit: Unit, request: RenewRequest, line: HeldRun, run: Run | None) ->
 def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
     facts: dict[str, Any] = {
         name: value
-        for name in ("activity", "provider_session_id", "usage")
+        for name in ("activity", "provider_session_id")
         if (value := getattr(line, name)) is not None
     }
     if run.phase in _HELD_PHASES and line.phase in _HELD_PHASES:
@@ -186,6 +201,19 @@ def _take_facts(unit: Unit, run: Run, line: HeldRun) -> None:
     if task.status is TaskStatus.RUNNING and task.progress != line.progress:
         actor = f"coordinator:{run.coordinator_id}"
         set_progress(unit, task, line.progress, actor=actor, run_id=run.id)
+
+
+def _take_use(unit: Unit, run: Run, line: HeldRun, said: Terms) -> bool:
+    """Take what a running program says of its use and its limits; whether it used more."""
+    live = line.live or LiveFacts()
+    ledger.take_told(unit, run, live.limits or (), said.waits)
+    usage = live.usage or line.usage
+    if usage is None or usage == run.usage:
+        return False
+    columns = budgets.used_columns(usage, run.lane, said)
+    unit.conn.execute(update(_run).where(_run.c.id == run.id).values(columns))
+    budgets.look(unit, run, said)
+    return True
 
 
 def _renewed(unit: Unit, run_id: str, state: str, run: Run | None) -> RenewedRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -45,6 +45,8 @@ _CHANGE = update(_question).where(_question.c.id == bindparam("which"))
 _OPEN = _question.c.answered_at.is_(None) & _question.c.closed_at.is_(None)
 
 ANSWER_BYTES: Final = 64 * 1024
+#: How questions that the board asks by itself begin to name who asks.
+OURS: Final = "server:"
 #: Requests of a task's programs that people are asked about, in all.
 MAX_PERMISSIONS: Final = 200
 #: A call that waits answers so long before its CLI would give it up.
@@ -87,7 +89,7 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
             hint="commit what you have and exit; the task goes on when it is answered",
             question_id=open_one.id,
         )
-    asked = sum(one.kind == new.kind for one in known)
+    asked = sum(one.kind == new.kind and not is_ours(one) for one in known)
     if asked >= (policy.max_per_task if new.kind == "question" else MAX_PERMISSIONS):
         raise LimitError(
             f"ASK_LIMIT: this task has asked {asked} questions, and may not ask more",
@@ -121,6 +123,52 @@ def ask(unit: Unit, run: Run, task: Task, new: NewQuestion, policy: AskPolicy) -
     unit.conn.execute(insert(_question).values(row))
     _emit(unit, question, task, "question.asked", actor=question.asked_by)
     return question
+
+
+def is_ours(question: Question) -> bool:
+    """Whether the board asks by itself, and not an agent."""
+    return question.asked_by.startswith(OURS)
+
+
+def ask_ourselves(
+    unit: Unit, task: Task, run_id: str, about: str, new: NewQuestion, expires_at: datetime
+) -> Task:
+    """Ask a person what is to become of a task (T5); it waits for the answer.
+
+    Args:
+        unit: The unit of work.
+        task: The task, locked; queued, or running and without a live run.
+        run_id: The run that it is about.
+        about: What it is about, in one word or two; see `is_ours`.
+        new: The question.
+        expires_at: When the task fails for want of an answer.
+    """
+    question = Question(
+        id=ids.new_id("qst"),
+        task_id=task.id,
+        run_id=run_id,
+        text=new.text,
+        options=new.options,
+        asked_by=f"{OURS}{about}",
+        asked_at=unit.now,
+        hold_until=unit.now,
+        expires_at=expires_at,
+        pending_at=unit.now,
+    )
+    now = set_status(
+        unit,
+        task,
+        "T5",
+        TaskStatus.WAITING,
+        actor="server",
+        wait_reason=WaitReason.INPUT,
+        status_reason=about.partition(":")[0],
+        run_id=run_id,
+    )
+    row: dict[str, Any] = {**vars(question), "options": list(question.options)}
+    unit.conn.execute(insert(_question).values(row))
+    _emit(unit, question, task, "question.asked", actor="server")
+    return now
 
 
 def ask_at_the_end(unit: Unit, run: Run, task: Task, text: str, policy: AskPolicy) -> bool:
@@ -363,7 +411,7 @@ def _emit(
         project_id=task.project_id,
         task_id=task.id,
         run_id=question.run_id,
-        agent_id=question.asked_by.removeprefix("agent:"),
+        agent_id=None if is_ours(question) else question.asked_by.removeprefix("agent:"),
         refusal=False,
         question_id=question.id,
         **data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Column, Float, Integer, Table, Text
 
 from aiagent_coordinator.store.columns import DOCUMENT, ID, Instant
-from aiagent_coordinator.store.talk_tables import metadata
+from aiagent_coordinator.store.tell_tables import metadata
 
 # What the configuration says of accounts, fallbacks, budgets and prices; one row.
 quota_terms = Table(

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from aiagent_coordinator.errors import NotFoundError, StaleRunError, ValidationError
 from aiagent_coordinator.runs import RetryPolicy, Run, RunOutcome, RunPhase
-from aiagent_coordinator.store import tables, talks, tells
+from aiagent_coordinator.store import budgets, tables, talks, tells, terms
 from aiagent_coordinator.store.endings import Ending, end_run, named_end
 from aiagent_coordinator.store.leases import RESULT_SEQ, question_of, report_of
 from aiagent_coordinator.store.live import keep_live
@@ -170,7 +170,10 @@ def record_result(
         outcome,
         reason,
         actor=_actor(run),
-        facts=_run_facts(report, run),
+        facts={
+            **_run_facts(report, run),
+            **budgets.used_columns(report.usage or run.usage, run.lane, terms.current(unit)),
+        },
         task_facts=_task_facts(report, run),
         limit=report.limit,
     )
@@ -193,7 +196,6 @@ def _run_facts(report: ResultReport, run: Run) -> dict[str, Any]:
         "branch": report.branch or run.branch,
         "pushed": report.pushed,
         "checks": [asdict(check) for check in report.checks],
-        "usage": report.usage,
         "log": asdict(report.log),
         "log_path": report.log.path or run.log_path,
         "error": (report.diagnosis or {}).get("text"),

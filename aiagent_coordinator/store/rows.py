@@ -109,6 +109,7 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         approval=row["approval"],
         review_by=row["review_by"],
         review_rounds=row["review_rounds"],
+        budget=row["budget"],
         feedback=tuple(row["feedback"] or ()),
         reviews_id=row["reviews_id"],
         audit_firing_id=row["audit_firing_id"],

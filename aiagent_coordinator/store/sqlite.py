@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 from aiagent_coordinator.clock import Clock
 from aiagent_coordinator.errors import ConfigError, StoreError
 from aiagent_coordinator.events import Event
-from aiagent_coordinator.store import quota_tables, tell_tables
+from aiagent_coordinator.store import quota_tables
 from aiagent_coordinator.store.database import Pending, translate
 from aiagent_coordinator.store.revision import CREATE_VERSION_TABLE, STAMP
 from aiagent_coordinator.store.sqlite_file import prepare_file, sqlite_url
@@ -190,7 +190,6 @@ def _create(path: Path) -> None:
     engine = _engine(path, "BEGIN IMMEDIATE", read_only=False)
     try:
         with engine.begin() as conn:
-            tell_tables.metadata.create_all(conn)
             quota_tables.metadata.create_all(conn)
             conn.exec_driver_sql(CREATE_VERSION_TABLE)
             conn.exec_driver_sql(STAMP)

@@ -261,8 +261,11 @@ run = Table(
     # With `provider`: what it works on. No model: the program's own default.
     Column("account", Text, nullable=False, server_default="default"),
     Column("model", Text),
-    # What is set aside of the budgets while it runs: `tokens`, `usd`.
-    Column("reserved", DOCUMENT),
+    # What it used so far, and what is set aside for it while it runs; money in US dollars.
+    Column("used_tokens", Float, nullable=False, server_default="0"),
+    Column("used_usd", Float, nullable=False, server_default="0"),
+    Column("reserved_tokens", Float, nullable=False, server_default="0"),
+    Column("reserved_usd", Float, nullable=False, server_default="0"),
     _one_of("purpose", Purpose),
     _one_of("phase", RunPhase),
     _one_of("outcome", RunOutcome),
@@ -292,6 +295,7 @@ run = Table(
     ),
     Index("ix_run_task_id", "task_id"),
     Index("ix_run_created_at", "created_at", "id"),
+    Index("ix_run_ended_at", "ended_at"),
 )
 
 dependency = Table(

@@ -93,6 +93,8 @@ class NewTask:
     review_by: str | None = None
     reviews_id: str | None = None
     audit_firing_id: str | None = None
+    #: What all its runs may use: `tokens`, `usd`; None: what the settings say.
+    budget: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         review_by=new.review_by,
         reviews_id=new.reviews_id,
         audit_firing_id=new.audit_firing_id,
+        budget=new.budget,
     )
     columns = {name: getattr(task, name) for name in _TASK_FIELDS}
     columns |= {

@@ -14,7 +14,7 @@ from aiagent_coordinator.store.unit import Unit
 
 _run = tables.run
 #: What sums can be made by.
-BY = ("agent", "project", "provider", "task", "day")
+BY = ("agent", "project", "provider", "account", "model", "task", "day")
 
 
 @dataclass
@@ -28,8 +28,10 @@ class Sum:
     fresh: int = 0
     out: int = 0
     cache: int = 0
-    #: US dollars; None where no run said it.
+    #: US dollars; None where no run said it and no price is known.
     cost: float | None = None
+    #: Of that, what comes from prices of the settings.
+    estimated: float = 0.0
 
     def add(self, usage: dict[str, Any] | None) -> None:
         """Count one run."""
@@ -42,6 +44,9 @@ class Sum:
         self.cache += int(usage.get("cache") or 0)
         if usage.get("cost") is not None:
             self.cost = (self.cost or 0.0) + float(usage["cost"])
+        elif usage.get("estimate") is not None:
+            self.cost = (self.cost or 0.0) + float(usage["estimate"])
+            self.estimated += float(usage["estimate"])
 
 
 def total(
@@ -62,6 +67,8 @@ def total(
         _run.c.agent_id,
         _run.c.project_id,
         _run.c.provider,
+        _run.c.account,
+        _run.c.model,
         _run.c.task_id,
         _run.c.ended_at,
         _run.c.usage,
@@ -82,6 +89,8 @@ _KEYS: dict[str, Callable[[Any], str]] = {
     "agent": lambda row: str(row["agent_id"]),
     "project": lambda row: str(row["project_id"]),
     "provider": lambda row: str(row["provider"] or ""),
+    "account": lambda row: f"{row['provider']}/{row['account']}",
+    "model": lambda row: f"{row['provider']}/{row['model'] or 'default'}",
     "task": lambda row: str(row["task_id"] or ""),
     "day": lambda row: row["ended_at"].astimezone(UTC).date().isoformat(),
 }

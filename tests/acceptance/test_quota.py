@@ -210,3 +210,138 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         home.last(tasks[0], 2)
         assert home.json("status")["logins"] == []
         home.down()
+
+
+def test_work_moves_to_the_next_account_where_that_is_allowed_with_its_variables_alone(
+    short_dir: Path,
+):
+    talker = Talker(short_dir)
+    talker.look = ["TALKER_KEY", "SECOND_ONLY", "HOME"]
+    with house(short_dir) as home:
+        home.env |= {"TALKER_KEY": "of-the-parent", "REAL_KEY": "very-secret-key-1"}
+        accounts = {
+            "first": {"env": {"TALKER_KEY": "${REAL_KEY}"}},
+            "second": {"env": {"SECOND_ONLY": "very-secret-key-2"}, "home": str(short_dir)},
+        }
+        provider = {"like": "claude", "cli_command": str(talker.path), "accounts": accounts}
+        home.write(
+            ai_providers={"talker": provider},
+            agents={"worker": {"provider": "talker"}},
+            projects=[{"id": "app", "path": str(home.repo)}],
+        )
+        home.ready()
+        talker.say("You've hit your limit. Try again in 2 hours. very-secret-key-1")
+        task = home.add("one")["id"]
+        limit = parked(home)
+        assert limit["account"] == "first"
+        first = home.last(task)
+        (start,) = talker.starts()
+        assert (start["TALKER_KEY"], start["SECOND_ONLY"]) == ("very-secret-key-1", None)
+        assert "very-secret" not in json.dumps(home.json("quota")) + json.dumps(first)
+        assert "very-secret" not in home.run("config", "show").stdout
+        # without a person's word it waits
+        time.sleep(1.5)
+        assert len(talker.starts()) == 1
+        home.run("stop")
+        until("it is down", lambda: home.processes[-1].poll() is not None)
+        home.write(ai_providers={"talker": {**provider, "switch_accounts": "on_limit"}})
+        talker.say("Invalid")
+        home.ready()
+        second = home.last(task, 2)
+        assert (first["account"], second["account"]) == ("first", "second")
+        start = talker.starts()[1]
+        assert (start["TALKER_KEY"], start["SECOND_ONLY"]) == (None, "very-secret-key-2")
+        assert start["HOME"] == str(short_dir)
+        # another account does not know the session of the first
+        assert "--resume" not in start["argv"]
+        home.down()
+
+
+def test_a_fallback_takes_over_with_the_hand_off_and_only_when_it_is_configured(short_dir: Path):
+    talker = Talker(short_dir)
+    with house(short_dir) as home:
+        settle(home, talker)
+        home.write(
+            agents={
+                "worker": {"provider": "talker", "fallback": ["nobody"]},
+                "other": {"provider": "talker"},
+            }
+        )
+        wrong = home.run("config", "validate", check=False)
+        assert wrong.returncode == 3
+        assert "there is no provider 'nobody'" in wrong.stderr
+        home.write(
+            agents={
+                "worker": {"provider": "talker", "fallback": ["rehearsal/understudy"]},
+                "other": {"provider": "talker"},
+            }
+        )
+        home.ready()
+        talker.say("You've hit your limit. Try again in 2 hours.")
+        task = home.add("one")["id"]
+        waiting = home.add("two", agent="other")["id"]
+        home.finished(task)
+        first, second = home.runs(task)
+        assert (first["provider"], first["reason"]) == ("talker", "quota")
+        assert (second["provider"], second["model"], second["attempt"]) == (
+            "rehearsal",
+            "understudy",
+            1,
+        )
+        prompt = (home.state / "run" / second["id"] / "prompt").read_text("utf-8")
+        assert "You've hit your limit" in prompt
+        assert home.task(waiting)["status"] == "queued"
+        sums = {one["key"]: one["runs"] for one in home.json("usage", "--by", "model")["usage"]}
+        assert sums == {"talker/default": 1, "rehearsal/understudy": 1}
+        home.down()
+
+
+def test_a_model_that_is_missing_is_never_replaced_unasked(short_dir: Path):
+    talker = Talker(short_dir)
+    with house(short_dir) as home:
+        provider = {"like": "claude", "cli_command": str(talker.path), "models": ["small"]}
+        home.write(
+            ai_providers={"talker": provider},
+            agents={
+                "worker": {"provider": "talker", "model": "large"},
+                "other": {"provider": "talker", "model": "large", "fallback": ["talker/small"]},
+            },
+            projects=[{"id": "app", "path": str(home.repo)}],
+        )
+        home.ready()
+        talker.say("Invalid")
+        stuck, goes = home.add("one")["id"], home.add("two", agent="other")["id"]
+        assert home.last(goes)["model"] == "small"
+        why = until(
+            "it is said why", lambda: "unschedulable" in (home.run("explain", stuck).stdout)
+        )
+        assert why
+        assert "no model 'large' here, only small" in home.run("explain", stuck).stdout
+        assert home.runs(stuck) == []
+        home.down()
+
+
+def test_a_wait_that_is_too_long_asks_a_person(short_dir: Path):
+    talker = Talker(short_dir)
+    with house(short_dir) as home:
+        settle(home, talker, quota={"max_wait": "1h"})
+        home.ready()
+        talker.say("Weekly limit reached. Try again in 3 days 4 h.")
+        task = home.add("one")["id"]
+        parked(home)
+        home.last(task)
+        stands = home.task(task)
+        assert (stands["status"], stands["wait_reason"]) == ("waiting", "input")
+        question = stands["question"]
+        assert question["options"] == ["wait", "try now", "cancel"]
+        assert "talker/default is at its limit (weekly limit)" in home.run("explain", task).stdout
+        assert home.run("task", "answer", task, "perhaps", check=False).returncode == 2
+        talker.say("Invalid")
+        home.run("task", "answer", task, "try now")
+        home.last(task, 2)
+        talker.say("Weekly limit reached. Try again in 3 days 4 h.")
+        other = home.add("two", agent="other")["id"]
+        home.last(other)
+        home.run("task", "answer", other, "cancel")
+        assert home.task(other)["status"] == "cancelled"
+        home.down()

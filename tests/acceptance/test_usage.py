@@ -56,8 +56,9 @@ def test_what_a_program_says_it_used_is_with_its_run_and_adds_up(short_dir: Path
             "out": 0,
             "cache": 0,
             "cost": None,
+            "estimated": 0.0,
         }
-        doubled = {"in": 2400, "out": 68, "cache": 112, "cost": 0.25}
+        doubled = {"in": 2400, "out": 68, "cache": 112, "cost": 0.25, "estimated": 0.0}
         assert worker == {"key": "worker", "runs": 2, "silent": 0, **doubled}
         (app,) = home.json("usage", "--by", "project", "--project", "app", "--days", "1")["usage"]
         assert (app["key"], app["runs"], app["cost"]) == ("app", 3, 0.25)

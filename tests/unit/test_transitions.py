@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[tuple[TaskStatus | None, TaskStatus]]] = {
     "T2": {(S.BACKLOG, S.QUEUED), (S.QUEUED, S.BACKLOG)},
     "T3": {(S.QUEUED, S.BLOCKED), (S.BLOCKED, S.QUEUED)},
     "T4": {(S.QUEUED, S.RUNNING)},
-    "T5": {(S.RUNNING, S.WAITING)},
+    "T5": {(S.RUNNING, S.WAITING), (S.QUEUED, S.WAITING)},
     "T6": {(S.RUNNING, S.WAITING)},
     "T7": {(S.QUEUED, S.WAITING), (S.RUNNING, S.WAITING)},
     "T8": {(S.RUNNING, S.WAITING)},

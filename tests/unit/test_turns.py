@@ -29,4 +29,4 @@ def test_the_turns_of_claude_add_up_and_those_of_qwen_count_from_the_beginning(
     out = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
     last = [one for one in read_all(dialect, [out]) if isinstance(one, Used)][-1]
     assert (last.fresh, last.out) == expected
-    assert (last.cost, last.is_total) == (0.25, True)
+    assert last.is_total

@@ -21,7 +21,9 @@ def upgrade() -> None:
     """Add columns and tables."""
     op.add_column("run", sa.Column("account", sa.Text(), nullable=False, server_default="default"))
     op.add_column("run", sa.Column("model", sa.Text(), nullable=True))
-    op.add_column("run", sa.Column("reserved", DOCUMENT, nullable=True))
+    for name in ("used_tokens", "used_usd", "reserved_tokens", "reserved_usd"):
+        op.add_column("run", sa.Column(name, sa.Float(), nullable=False, server_default="0"))
+    op.create_index("ix_run_ended_at", "run", ["ended_at"])
     op.add_column("task", sa.Column("budget", DOCUMENT, nullable=True))
     op.create_table(
         "quota_terms",
