@@ -17,7 +17,6 @@ from aiagent_coordinator.config.fields import (
     Model,
     PositiveDuration,
     PositiveSize,
-    Rule,
     Secret,
     Size,
     TimeZone,
@@ -26,6 +25,7 @@ from aiagent_coordinator.config.fields import (
 from aiagent_coordinator.config.http import HttpSettings
 from aiagent_coordinator.config.mcp import McpServerSettings
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.permissions import PermissionSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
 from aiagent_coordinator.config.quota import (
     BudgetSettings,
@@ -243,35 +243,6 @@ _RUN_NAMES = {
     "log_max": "log_max_bytes",
     "memory": "memory_bytes",
 }
-
-
-class PermissionSettings(Model):
-    """Who says what a program may do that its approval does not allow: rules, then nobody or a person."""
-
-    mode: Literal["off", "policy", "ask"] = setting(
-        "off",
-        "`policy`: the rules below decide, and what none of them allows is denied. `ask`: a person is asked "
-        "then, as by a question of the agent (`task answer ID allow`); silence is a no. `off`: as `approval` "
-        "says. Refused for programs that cannot ask.",
-        reload="live",
-    )
-    allow: tuple[Rule, ...] = setting(
-        (),
-        "What is allowed unasked: `Tool` or `Tool(pattern)` with `*`, like `Bash(git status*)`. A pattern "
-        "never allows a second command behind the first.",
-        reload="live",
-    )
-    deny: tuple[Rule, ...] = setting(
-        (),
-        "What is denied, whatever is allowed; a command anywhere in a line counts.",
-        reload="live",
-    )
-
-    def rules(self) -> dict[str, Any] | None:
-        """The same as the board keeps it; None: off."""
-        if self.mode == "off":
-            return None
-        return {"ask": self.mode == "ask", "allow": list(self.allow), "deny": list(self.deny)}
 
 
 class AgentSettings(SandboxSettings, CliOptions):
