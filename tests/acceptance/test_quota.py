@@ -51,7 +51,9 @@ class Talker:
     def starts(self) -> list[dict[str, Any]]:
         if not self.log.exists():
             return []
-        return [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        lines = [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
+        # it is also asked for its version, and whether it is logged in
+        return [line for line in lines if "-p" in line["argv"]]
 
 
 def in_a_while(seconds: float) -> tuple[str, datetime]:
