@@ -91,7 +91,7 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
     with house(short_dir) as home:
         settle(home, talker)
         home.ready()
-        words, at = in_a_while(12)
+        words, at = in_a_while(40)
         talker.say(words)
         task = home.add("one")["id"]
         limit = parked(home)
@@ -142,7 +142,7 @@ def test_a_kill_of_everything_forgets_no_parking_and_it_ends_in_time(short_dir: 
     with house(short_dir) as home:
         settle(home, talker)
         process = home.ready()
-        words, at = in_a_while(14)
+        words, at = in_a_while(20)
         talker.say(words)
         task = home.add("one")["id"]
         limit = parked(home)
