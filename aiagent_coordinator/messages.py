@@ -338,6 +338,7 @@ _ENGLISH: dict[str, str] = {
     "doctor.root_fix": "run it as an ordinary user",
     "doctor.not_linux": "{system}: daemons that an agent starts cannot be told and ended here",
     "doctor.unsandboxed": "these run unsandboxed and reach all that you reach: {who}",
+    "doctor.parked_fix": "wait, log in where that is asked for, or: quota clear {lane}",
     "doctor.sandbox_absent": "cannot be made here: {trouble}",
     "doctor.sandbox.landlock": "can be made; it does not stop UDP, nor connections to Unix sockets that "
     "lie elsewhere (docker, ssh-agent): bwrap does",

@@ -17,6 +17,7 @@ import click
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import locate
 from aiagent_coordinator.cli.doctor_machine import machine_findings
+from aiagent_coordinator.cli.doctor_quota import quota_findings
 from aiagent_coordinator.cli.doctor_sandbox import sandbox_findings
 from aiagent_coordinator.cli.doctor_service import service_findings
 from aiagent_coordinator.cli.findings import Finding, Level
@@ -95,6 +96,7 @@ def examine(given: options.Options) -> Iterator[Finding]:
         yield from _foreign_runs(loaded.state_dir.runs)
         yield from _clis(loaded, catalog)
         yield from sandbox_findings(loaded.settings)
+        yield from quota_findings(given, loaded)
         for project in loaded.settings.projects:
             yield _project(project)
     yield from _server(given)

@@ -13,7 +13,7 @@ from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import options
 from aiagent_coordinator.providers.catalog import Catalog, Choices, load_catalog
 from aiagent_coordinator.providers.mcp_servers import Server, merged
-from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.modes import can_ask, mode_of
 from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.providers.shape import Definition, McpStyle
 
@@ -72,9 +72,13 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
         try:
-            mode_of(definition, agent.mode)
+            mode = mode_of(definition, agent.mode)
         except ProviderError as error:
             yield ("agents", name, "mode"), error.message
+        else:
+            if agent.asks_leave and not can_ask(definition, mode):
+                reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
+                yield ("agents", name, "permissions"), reason
         for server in agent.mcp_servers:
             if not definition.can_report:
                 yield ("agents", name, "mcp_servers", server), f"{definition.title} has no servers"

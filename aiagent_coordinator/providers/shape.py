@@ -111,8 +111,6 @@ class Driver(StrEnum):
     NONE = "none"
     CLAUDE = "claude"
     ACP = "acp"
-    CODEX = "codex"
-    OPENCODE = "opencode"
 
 
 @dataclass(frozen=True)
