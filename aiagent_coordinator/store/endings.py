@@ -111,6 +111,7 @@ def end_run(
         "outcome": ending.outcome,
         "reason": ending.reason,
         "token_sha256": None,
+        "activity": None,
         "ended_at": ended_at,
     }
     unit.conn.execute(_CHANGE, {"which": run.id, **facts})

@@ -26,6 +26,9 @@ from aiagent_coordinator.providers.events import (
     Limit,
     PassedOver,
     Started,
+    Text,
+    ToolCall,
+    ToolResult,
     to_json,
 )
 from aiagent_coordinator.providers.transcript import digest_of
@@ -259,6 +262,31 @@ def test_others_say_what_they_used(dialect: str, lines: list[dict[str, Any]], to
     used = digest_of(dialect, (out,)).usage
     assert used is not None
     assert used.as_json() == told
+
+
+def test_vibe_prints_the_messages_of_its_conversation():
+    """As its documentation shapes them."""
+    arguments = json.dumps({"command": "pytest -q"})
+    function = {"name": "bash", "arguments": arguments}
+    events = read(
+        "vibe-stream",
+        {"role": "system", "content": "You are"},
+        {"role": "user", "content": "Test it."},
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "function": function}]},
+        {"role": "tool", "tool_call_id": "1", "content": "3 passed"},
+        {"role": "assistant", "content": "It passes."},
+    )
+    assert events == [
+        ToolCall("1", "bash", {"command": "pytest -q"}),
+        ToolResult("1", "3 passed"),
+        Text("It passes."),
+    ]
+
+
+def test_a_program_that_says_nothing_new_is_not_understood_and_breaks_nothing():
+    assert read("vibe-stream", {"role": "critic", "content": "?"}, {"role": "tool"}) == [
+        ToolResult("", "")
+    ]
 
 
 def test_an_account_that_may_be_asked_again_later_says_when():
