@@ -73,6 +73,7 @@ def _secrets(loaded: Loaded) -> list[str]:
         for value in account.env.values()
         if is_secret(value.get_secret_value())
     ]
+    found += _of_servers(loaded)
     shown = loaded.runner.passkeys.values() if loaded.runner else ()
     return [*found, *filter(None, passkeys(loaded).values()), *shown]
 
@@ -80,6 +81,15 @@ def _secrets(loaded: Loaded) -> list[str]:
 def is_secret(value: str) -> bool:
     """Whether a variable of an account is to be shown nowhere: a path or a short word is no secret."""
     return len(value) >= SECRET_CHARS and not value.startswith(("/", "~"))
+
+
+def _of_servers(loaded: Loaded) -> list[str]:
+    """What MCP servers of the user's are given."""
+    settings = loaded.settings
+    levels = [one.mcp_servers for one in (settings, *settings.projects, *settings.agents.values())]
+    given = (one for level in levels for one in level.values())
+    values = (value for one in given for value in (*one.env.values(), *one.headers.values()))
+    return [text for value in values if is_secret(text := value.get_secret_value())]
 
 
 @contextmanager

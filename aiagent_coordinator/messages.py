@@ -27,6 +27,8 @@ _ENGLISH: dict[str, str] = {
     "options in force, and what was changed of the shipped definition.",
     "help.provider.test": "Let the real program do a small task in a folder of its own: it has to come back, "
     "call our tools and report. Costs what one short request costs; with --scripted nothing, and needs no login.",
+    "help.option.footprint": "List everything of ours that lies on this machine for this configuration, with "
+    "sizes: folders, sockets, service, and branches, refs and worktrees in your repositories.",
     "help.option.all_providers": "Those too that are not here and that nobody names.",
     "help.option.scripted": "Against a scripted model on this machine: no account, no network.",
     "help.option.test_model": "The model to ask for; the program's own default without.",
@@ -336,6 +338,7 @@ _ENGLISH: dict[str, str] = {
     "doctor.root_fix": "run it as an ordinary user",
     "doctor.not_linux": "{system}: daemons that an agent starts cannot be told and ended here",
     "doctor.unsandboxed": "these run unsandboxed and reach all that you reach: {who}",
+    "doctor.parked_fix": "wait, log in where that is asked for, or: quota clear {lane}",
     "doctor.sandbox_absent": "cannot be made here: {trouble}",
     "doctor.sandbox.landlock": "can be made; it does not stop UDP, nor connections to Unix sockets that "
     "lie elsewhere (docker, ssh-agent): bwrap does",
@@ -383,6 +386,7 @@ _ENGLISH: dict[str, str] = {
     "provider.test.no_endpoint": "{title} cannot be sent to a model of ours by its settings",
     "provider.test.no_endpoint_hint": "without --scripted it is tried with its own login",
     "provider.test.no_model": "the scripted model did not start",
+    "doctor.footprint": "{megabytes} MB in all; `gc` removes folders of runs that are over",
     "doctor.cli_login": "{title} is not logged in",
     "doctor.cli_old_fix": "update it to {wanted}",
     "doctor.approval": "provider {provider} has no switch for approval mode {mode}; its program decides",
@@ -399,6 +403,8 @@ _ENGLISH: dict[str, str] = {
     "input.too_long": "the text on standard input is longer than {limit} KiB",
     # tables
     "table.version": "VERSION",
+    "table.kind": "KIND",
+    "table.place": "PLACE",
     "table.added_by": "ADDED BY",
     "table.number": "NO",
     "table.at": "AT",

@@ -216,6 +216,11 @@ def pointer_files(config_file: Path | None, state_dir: Path | None = None) -> It
     yield _user_state_dir() / name
 
 
+def run_temp_name(run_id: str) -> str:
+    """What a run's temporary folder is called. It follows from the run, so whoever looks finds it."""
+    return "aac-" + hashlib.sha256(run_id.encode()).hexdigest()[:10]
+
+
 def host_id() -> str:
     """A name for this machine that outlives restarts; the host name where the system has none."""
     for candidate in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):

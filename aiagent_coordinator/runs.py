@@ -137,12 +137,25 @@ class RetryPolicy:
 
     max_attempts: int = 3
     backoff_seconds: tuple[float, ...] = (30.0, 120.0, 600.0)
+    #: Failures of the network, the machine or the provider's servers that a task may have, and the waits
+    #: from the second on; they cost no attempt. None: as between attempts.
+    infra_requeues: int = MAX_INFRA_REQUEUES
+    infra_backoff_seconds: tuple[float, ...] | None = None
 
     def wait_after(self, attempt: int) -> float:
         """Seconds to wait after the given failed attempt (1 is the first)."""
-        if not self.backoff_seconds:
-            return 0.0
-        return self.backoff_seconds[min(attempt, len(self.backoff_seconds)) - 1]
+        return _wait(self.backoff_seconds, attempt)
+
+    def infra_wait_after(self, requeues: int) -> float:
+        """Seconds to wait after so many such failures before this one; the first is retried at once."""
+        waits = self.infra_backoff_seconds
+        return (
+            _wait(self.backoff_seconds if waits is None else waits, requeues) if requeues else 0.0
+        )
+
+
+def _wait(waits: tuple[float, ...], number: int) -> float:
+    return waits[min(number, len(waits)) - 1] if waits else 0.0
 
 
 @dataclass(frozen=True)
@@ -187,12 +200,12 @@ def dispose(
         return _spend_attempt(reason, attempt, max_attempts, policy)
     if kind is ReasonClass.INFRA:
         again, failed = ("T20", "T20") if outcome is RunOutcome.LOST else ("T15", "T16")
-        if infra_requeues >= MAX_INFRA_REQUEUES:
+        if infra_requeues >= policy.infra_requeues:
             return Disposition(
                 failed, TaskStatus.FAILED, counts_infra=True, status_reason="attempts_exhausted"
             )
         # The first one is retried at once: most are one bad moment.
-        wait = policy.wait_after(infra_requeues) if infra_requeues else 0.0
+        wait = policy.infra_wait_after(infra_requeues)
         return Disposition(
             again, TaskStatus.QUEUED, counts_infra=True, wait_seconds=wait, status_reason=reason
         )

@@ -49,7 +49,11 @@ def show(as_json: bool) -> None:
 @options.common
 def validate(as_json: bool) -> None:
     """Read the file as a start would, and start nothing."""
+    from aiagent_coordinator.serving import terms_in
+
     loaded = _load(_file())
+    if loaded.runner is None:
+        terms_in(loaded)
     if as_json:
         output.json_result({"file": str(loaded.file), "valid": True})
     else:

@@ -17,6 +17,7 @@ import click
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.cli.connect import locate
 from aiagent_coordinator.cli.doctor_machine import machine_findings
+from aiagent_coordinator.cli.doctor_quota import quota_findings
 from aiagent_coordinator.cli.doctor_sandbox import sandbox_findings
 from aiagent_coordinator.cli.doctor_service import service_findings
 from aiagent_coordinator.cli.findings import Finding, Level
@@ -41,11 +42,14 @@ LEAST_GIT = (2, 30)
 
 
 @click.command(help=text("help.doctor"))
+@click.option("--footprint", "wants_footprint", is_flag=True, help=text("help.option.footprint"))
 @options.as_json
 @options.file_format
 @options.common
-def doctor(as_json: bool) -> int:
+def doctor(wants_footprint: bool, as_json: bool) -> int:
     """Look at everything that work needs."""
+    if wants_footprint:
+        return _footprint(as_json=as_json)
     findings = list(examine(options.current()))
     faults = [one for one in findings if one.level == "fault"]
     if as_json:
@@ -61,6 +65,24 @@ def doctor(as_json: bool) -> int:
     return 1 if faults else 0
 
 
+def _footprint(*, as_json: bool) -> int:
+    """List everything of ours that lies on this machine."""
+    from aiagent_coordinator.cli.footprint import footprint
+    from aiagent_coordinator.config import load_settings
+
+    given = options.current()
+    loaded = load_settings(find_config(given.config), overrides=given.overrides)
+    found = list(footprint(loaded))
+    total = sum(one.size_bytes for one in found)
+    if as_json:
+        output.json_result({"traces": [asdict(one) for one in found], "size_bytes": total})
+        return 0
+    headings = [text(f"table.{name}") for name in ("kind", "bytes", "place")]
+    output.table(headings, [(one.kind, one.size_bytes or "", one.place) for one in found])
+    output.talk(text("doctor.footprint", megabytes=f"{total / 1000**2:.1f}"))
+    return 0
+
+
 def examine(given: options.Options) -> Iterator[Finding]:
     """Look at one thing after the other; nothing is changed, no agent is started."""
     yield from _system()
@@ -74,6 +96,7 @@ def examine(given: options.Options) -> Iterator[Finding]:
         yield from _foreign_runs(loaded.state_dir.runs)
         yield from _clis(loaded, catalog)
         yield from sandbox_findings(loaded.settings)
+        yield from quota_findings(given, loaded)
         for project in loaded.settings.projects:
             yield _project(project)
     yield from _server(given)

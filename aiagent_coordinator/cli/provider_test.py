@@ -18,10 +18,11 @@ import click
 import yaml
 
 from aiagent_coordinator.cli import demo_process, options, output
-from aiagent_coordinator.cli.connect import Place, board
+from aiagent_coordinator.cli.connect import Place, board, call
 from aiagent_coordinator.errors import CoordinatorError, ValidationError
 from aiagent_coordinator.messages import text
 from aiagent_coordinator.paths import StateDir
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 
 if TYPE_CHECKING:
     from aiagent_coordinator.config import Loaded
@@ -56,6 +57,8 @@ _STEPS = (
     ("authenticated", "authenticated_at"),
     ("reported", "reported_at"),
 )
+#: What of a provider's settings is no part of the trial: it tries the account that is logged in.
+_NOT_TRIED = {"api_key", "models", "accounts", "accounts_order", "switch_accounts"}
 #: What of a run explains it.
 _TOLD = ("outcome", "reason", "exit_code", "error", "usage")
 
@@ -87,8 +90,17 @@ def test(name: str, scripted: bool, model: str | None, keep: bool, as_json: bool
     answer = {**answer, "provider": name, "version": found["version"], "scripted": scripted}
     if keep:
         answer["folder"] = str(canary.folder)
+    if answer["ok"] and not scripted:
+        _tell_logged_in(name)
     _tell(answer, as_json=as_json)
     return 0 if answer["ok"] else 1
+
+
+def _tell_logged_in(name: str) -> None:
+    """Let the board start again what waited for this login, where a board answers."""
+    arguments = {"provider": name, "account": DEFAULT_ACCOUNT, "logins_only": True}
+    with contextlib.suppress(CoordinatorError, OSError):
+        call(options.current(), "clear_limits", **arguments)
 
 
 @dataclass
@@ -139,7 +151,7 @@ class Canary:
         given = settings.ai_providers.get(self.definition.name)
         entry: dict[str, Any] = {}
         if given is not None:
-            entry = given.model_dump(mode="json", exclude_unset=True, exclude={"api_key", "models"})
+            entry = given.model_dump(mode="json", exclude_unset=True, exclude=_NOT_TRIED)
             if given.api_key is not None:
                 self.key = self.key or given.api_key.get_secret_value()
         entry |= self.entry

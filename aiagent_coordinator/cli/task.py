@@ -131,6 +131,8 @@ def show(task_id: str, as_json: bool) -> None:
         return
     known = {name: value for name, value in found.items() if name != "question"}
     output.facts(output.localized(known, locate(options.current()).zone))
+    if answer.get("parked"):
+        output.result(answer["parked"])
     questions: list[dict[str, Any]] = answer.get("questions") or []
     for asked in questions:
         state = asked.get("answer") or text("task.unanswered", id=asked["id"])

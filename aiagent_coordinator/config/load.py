@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +13,7 @@ from typing import Any, get_args
 import pydantic
 
 from aiagent_coordinator import paths
-from aiagent_coordinator.config import hierarchy, http, people, quota
+from aiagent_coordinator.config import hierarchy, http, mcp, people, quota
 from aiagent_coordinator.config.models import Settings
 from aiagent_coordinator.config.runner import Runner, is_runner_shaped, translate
 from aiagent_coordinator.config.source import (
@@ -44,6 +44,7 @@ SCALARS = tuple(
         "people",
         "projects",
         "ai_providers",
+        "mcp_servers",
         "prices",
         "sandbox_read",
         "sandbox_write",
@@ -288,9 +289,20 @@ def _contradictions(
     ids = [one.id for one in settings.projects]
     found += people.contradictions(settings.people, settings.agents, ids)
     found += quota.contradictions(settings.ai_providers, settings.agents, known_providers)
+    found += mcp.contradictions(_server_levels(settings))
     found += _project_contradictions(settings)
     found += _provider_contradictions(settings, known_providers)
     return found
+
+
+def _server_levels(
+    settings: Settings,
+) -> Iterator[tuple[KeyPath, Mapping[str, mcp.McpServerSettings]]]:
+    yield (), settings.mcp_servers
+    for index, project in enumerate(settings.projects):
+        yield ("projects", index), project.mcp_servers
+    for name, agent in settings.agents.items():
+        yield ("agents", name), agent.mcp_servers
 
 
 _UNSANDBOXED = (

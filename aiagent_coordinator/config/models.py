@@ -17,14 +17,15 @@ from aiagent_coordinator.config.fields import (
     Model,
     PositiveDuration,
     PositiveSize,
-    Rule,
     Secret,
     Size,
     TimeZone,
     setting,
 )
 from aiagent_coordinator.config.http import HttpSettings
+from aiagent_coordinator.config.mcp import McpServerSettings
 from aiagent_coordinator.config.people import PersonSettings
+from aiagent_coordinator.config.permissions import PermissionSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
 from aiagent_coordinator.config.quota import (
     BudgetSettings,
@@ -82,9 +83,28 @@ class RetrySettings(Model):
         max_length=100,
     )
 
+    infra_requeues: int = setting(
+        5,
+        "Failures of the network, of the provider's servers or of the machine that a task may have; "
+        "they cost no attempt. Limits and missing logins are not counted: see `quota`.",
+        ge=0,
+        le=1000,
+    )
+    infra_backoff_seconds: tuple[Duration, ...] | None = setting(
+        None,
+        "Wait before the third, fourth, … start after such failures (the second comes at once); as "
+        "`backoff_seconds` without.",
+        max_length=100,
+    )
+
     def policy(self) -> RetryPolicy:
         """The same as the value that decisions are made with."""
-        return RetryPolicy(self.max_attempts, self.backoff_seconds)
+        return RetryPolicy(
+            self.max_attempts,
+            self.backoff_seconds,
+            self.infra_requeues,
+            self.infra_backoff_seconds,
+        )
 
 
 class BreakerSettings(Model):
@@ -225,35 +245,6 @@ _RUN_NAMES = {
 }
 
 
-class PermissionSettings(Model):
-    """Who says what a program may do that its approval does not allow: rules, then nobody or a person."""
-
-    mode: Literal["off", "policy", "ask"] = setting(
-        "off",
-        "`policy`: the rules below decide, and what none of them allows is denied. `ask`: a person is asked "
-        "then, as by a question of the agent (`task answer ID allow`); silence is a no. `off`: as `approval` "
-        "says. Refused for programs that cannot ask.",
-        reload="live",
-    )
-    allow: tuple[Rule, ...] = setting(
-        (),
-        "What is allowed unasked: `Tool` or `Tool(pattern)` with `*`, like `Bash(git status*)`. A pattern "
-        "never allows a second command behind the first.",
-        reload="live",
-    )
-    deny: tuple[Rule, ...] = setting(
-        (),
-        "What is denied, whatever is allowed; a command anywhere in a line counts.",
-        reload="live",
-    )
-
-    def rules(self) -> dict[str, Any] | None:
-        """The same as the board keeps it; None: off."""
-        if self.mode == "off":
-            return None
-        return {"ask": self.mode == "ask", "allow": list(self.allow), "deny": list(self.deny)}
-
-
 class AgentSettings(SandboxSettings, CliOptions):
     """Who does the work. The key is the agent's id."""
 
@@ -323,6 +314,11 @@ class AgentSettings(SandboxSettings, CliOptions):
     budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
     kill_leftovers: bool = setting(
         True, "Processes that its program leaves behind are ended with it; `false` lets them live."
+    )
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
 
@@ -394,6 +390,11 @@ class ProjectSettings(SandboxSettings):
     )
     shared_path: bool = setting(
         False, "Set on each of several projects that use one path on purpose.", reload="live"
+    )
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
     )
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
@@ -501,6 +502,11 @@ class Settings(SandboxSettings):
         min_length=1,
     )
     projects: tuple[ProjectSettings, ...] = setting((), "The projects.", reload="live")
+    mcp_servers: dict[str, McpServerSettings] = setting(
+        {},
+        "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
+        "then the project's, then the agent's; of one name the innermost counts.",
+    )
     ai_providers: dict[str, ProviderSettings] = setting(
         {}, "Changes to shipped providers, and providers of your own, by name."
     )

@@ -52,7 +52,9 @@ class Drifts:
         refusal = self._refusals.get(definition.name)
         if refusal is None:
             return None
-        path = resolve(definition, self.environ.get("PATH"), Path("/dev/null"))
+        path = resolve(
+            definition, self.environ.get("PATH"), Path("/dev/null"), self.environ.get("HOME")
+        )
         if path is None or self.identify(path) != refusal.program:
             del self._refusals[definition.name]
             return None

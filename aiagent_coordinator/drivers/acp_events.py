@@ -27,6 +27,8 @@ class Translator:
         #: What the agent says in its updates that it used in this turn, and what its session cost so far.
         self._chunked: Json = {}
         self._cost: float | None = None
+        #: Of that, what was told with turns before.
+        self._told = 0.0
         self.agent = ""
 
     def update(self, update: Json) -> Iterator[Json]:
@@ -58,7 +60,7 @@ class Translator:
             yield from self.flush()
 
     def _call(self, update: Json) -> Iterator[Json]:
-        ident, status = str(update.get("toolCallId") or ""), update.get("status")
+        ident, status = str(update.get("toolCallId") or ""), str(update.get("status"))
         arguments = update.get("rawInput")
         if ident not in self._called and (arguments or status in {"in_progress", *_OVER}):
             self._called.add(ident)
@@ -101,9 +103,11 @@ class Translator:
         self._chunked = {}
         if usage or self._cost is not None:
             is_total = self.agent.lower() in CUMULATIVE
-            yield {"event": "usage", **used_of(usage), "cost": self._cost, "is_total": is_total}
-            # what it cost is told of the whole session each time
-            self._cost = None
+            cost = self._cost
+            if cost is not None and not is_total:
+                # what it cost is told of the whole session each time
+                cost, self._told = cost - self._told, cost
+            yield {"event": "usage", **used_of(usage), "cost": cost, "is_total": is_total}
         reason = str(answer.get("stopReason") or "")
         is_error = reason not in {"end_turn", "cancelled"}
         yield {"event": "result", "is_error": is_error, "text": None, "stop_reason": reason or None}

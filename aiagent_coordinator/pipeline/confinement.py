@@ -7,6 +7,7 @@ its token nor the way to the server.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aiagent_coordinator.errors import SpawnError
@@ -15,6 +16,7 @@ from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord, prepared_of
 from aiagent_coordinator.providers.detect import safe_path
 from aiagent_coordinator.providers.shape import Definition
+from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.sandbox.grants import Places, grants_of
 from aiagent_coordinator.sandbox.plan import plan_of, wrapped
 from aiagent_coordinator.sandbox.policy import Choice, Kind
@@ -72,7 +74,7 @@ def write_plans(record: RunRecord, context: Context, choice: Choice) -> None:
         return
     folder = context.state.run(record.run_id)
     for name, places in (
-        ("sandbox", _of_cli(record, context)),
+        ("sandbox", _of_cli(record, _of_account(record, context))),
         ("sandbox.steps", _of_all(record, context)),
     ):
         path_env = context.environ.get("PATH")
@@ -178,6 +180,13 @@ def _own(record: RunRecord) -> Iterator[str]:
         yield "credentials"
         if record.agent.get("skills"):
             yield "skills"
+
+
+def _of_account(record: RunRecord, context: Context) -> Context:
+    """The same, where the CLI's state lies elsewhere for its account."""
+    accounts = context.accounts.get(record.provider, {})
+    own = accounts.get(str(record.agent.get("account") or DEFAULT_ACCOUNT), {})
+    return replace(context, environ={**context.environ, **own})
 
 
 def _home(context: Context) -> Path:

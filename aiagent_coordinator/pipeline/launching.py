@@ -50,6 +50,9 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
         options=context.catalog.chosen(record.provider, record.agent_id),
+        servers=()
+        if record.is_guest
+        else context.catalog.servers(record.project_id, record.agent_id),
         extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
         system_prompt_file=str(system_prompt_file(record, context) or ""),

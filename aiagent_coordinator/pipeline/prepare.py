@@ -6,7 +6,6 @@ Safe to enter twice: everything is made again in place, nothing is started.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shlex
@@ -28,7 +27,7 @@ from aiagent_coordinator.errors import (
 from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
-from aiagent_coordinator.paths import make_private
+from aiagent_coordinator.paths import make_private, run_temp_name
 from aiagent_coordinator.pipeline import confinement, sessions, skills
 from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
@@ -241,7 +240,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 def _temp_dir(run_id: str) -> Path:
     """The run's temporary folder. Its name follows from the run, so a second entry finds it."""
-    name = "aac-" + hashlib.sha256(run_id.encode()).hexdigest()[:10]
+    name = run_temp_name(run_id)
     path = Path(tempfile.gettempdir()) / name
     if len(os.fsencode(path)) > TEMP_DIR_BYTES:
         path = Path("/tmp") / name  # noqa: S108 - private by mode and owner check below

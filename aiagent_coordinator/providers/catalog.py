@@ -13,6 +13,7 @@ import aiagent_coordinator
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.paths import user_config_dir
 from aiagent_coordinator.providers.definition import Definition, load_definition
+from aiagent_coordinator.providers.mcp_servers import Server
 from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.providers.shape import Driver, Mode
 from aiagent_coordinator.providers.substitution import nearest
@@ -72,6 +73,10 @@ class Choices:
     extra_of_agent: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
     )
+    #: Servers beside ours, by project and agent; an empty text stands for any.
+    servers: Mapping[tuple[str, str], tuple[Server, ...]] = field(
+        default_factory=dict[tuple[str, str], tuple[Server, ...]]
+    )
 
 
 class Catalog:
@@ -91,6 +96,12 @@ class Catalog:
         """The options of a provider's runs, or of one agent's."""
         of_provider = self._choices.by_provider.get(provider, Chosen())
         return self._choices.by_agent.get(agent_id or "", Chosen()).over(of_provider)
+
+    def servers(self, project_id: str, agent_id: str) -> tuple[Server, ...]:
+        """The servers that an agent has in a project, beside ours."""
+        known = self._choices.servers
+        either = ((project_id, agent_id), ("", agent_id), (project_id, ""), ("", ""))
+        return next((known[pair] for pair in either if pair in known), ())
 
     def extra_args(self, provider: str, agent_id: str | None = None) -> tuple[str, ...]:
         """The words that follow the definition's own."""

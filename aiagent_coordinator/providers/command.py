@@ -79,7 +79,7 @@ def render(
         SpawnError: the program is not installed.
         ProviderError: a value cannot be a word of a command line; the message names which.
     """
-    executable = resolve(definition, environ.get("PATH"), values.workspace)
+    executable = resolve(definition, environ.get("PATH"), values.workspace, environ.get("HOME"))
     if executable is None:
         raise SpawnError(
             f"{definition.name}: the program {definition.detect.executable!r} was not found",
@@ -207,6 +207,8 @@ def _facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
         "mcp_config_inline": mcp_config.config_text(definition, values),
         "mcp_servers_inline": mcp_config.servers_text(definition, values),
         "mcp_entry_toml": mcp_config.entry_toml(definition, values),
+        "mcp_rules": mcp_config.rules(mcp, values),
+        "mcp_more_args": mcp_config.more_args(mcp, values),
         "mcp_tools": mcp_config.tool_names(mcp, values.tools),
         "model": values.model,
         "approval": str(values.approval),

@@ -12,9 +12,10 @@ from aiagent_coordinator.config.source import KeyPath, Problem, dotted, refuse, 
 from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.providers import options
 from aiagent_coordinator.providers.catalog import Catalog, Choices, load_catalog
-from aiagent_coordinator.providers.modes import mode_of
+from aiagent_coordinator.providers.mcp_servers import Server, merged
+from aiagent_coordinator.providers.modes import can_ask, mode_of
 from aiagent_coordinator.providers.options import Chosen
-from aiagent_coordinator.providers.shape import Definition
+from aiagent_coordinator.providers.shape import Definition, McpStyle
 
 _LINE = re.compile(r":(\d+)\Z")
 #: Those have no CLI that could be held to anything.
@@ -45,7 +46,19 @@ def choices_of(settings: Settings) -> Choices:
         by_agent={name: Chosen(one.options()) for name, one in settings.agents.items()},
         extra_of_provider={name: one.extra_args for name, one in settings.ai_providers.items()},
         extra_of_agent={name: one.extra_args for name, one in settings.agents.items()},
+        servers=_servers(settings),
     )
+
+
+def _servers(settings: Settings) -> dict[tuple[str, str], tuple[Server, ...]]:
+    """The servers of each agent in each project; a project or agent of the board alone has the outer ones."""
+    projects = {"": {}} | {one.id: one.mcp_servers for one in settings.projects}
+    agents = {"": {}} | {name: one.mcp_servers for name, one in settings.agents.items()}
+    return {
+        (project, agent): merged((settings.mcp_servers, of_project, of_agent))
+        for project, of_project in projects.items()
+        for agent, of_agent in agents.items()
+    }
 
 
 def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, str]]:
@@ -58,16 +71,45 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
-        try:
-            mode_of(definition, agent.mode)
-        except ProviderError as error:
-            yield ("agents", name, "mode"), error.message
+        yield from _mode_refusals(name, agent, definition)
+        for server in agent.mcp_servers:
+            if not definition.can_report:
+                yield ("agents", name, "mcp_servers", server), f"{definition.title} has no servers"
+        for reason in _server_refusals(settings, name, definition):
+            yield ("agents", name, "provider"), reason
         can = definition.can.approval
         if agent.approval not in can and agent.provider not in _UNBOUND:
             reason = (
                 f"{definition.title} cannot be held to {agent.approval!r}; it can: {', '.join(can)}"
             )
             yield ("agents", name, "approval"), reason
+
+
+def _mode_refusals(
+    name: str, agent: AgentSettings, definition: Definition
+) -> Iterator[tuple[KeyPath, str]]:
+    """Whether its program can be driven so, and can ask for leave then."""
+    try:
+        mode = mode_of(definition, agent.mode)
+    except ProviderError as error:
+        yield ("agents", name, "mode"), error.message
+        return
+    if agent.asks_leave and not can_ask(definition, mode):
+        reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
+        yield ("agents", name, "permissions"), reason
+
+
+def _server_refusals(settings: Settings, name: str, definition: Definition) -> Iterator[str]:
+    """Which servers of an agent, in any project, its program cannot be told of."""
+    mine = {one for pair, all_of in _servers(settings).items() if pair[1] == name for one in all_of}
+    for server in sorted(mine, key=lambda one: one.name):
+        if not server.url or not definition.can_report:
+            continue
+        if not definition.mcp.http:
+            yield f"{definition.title} takes no server at an address: mcp_servers.{server.name}"
+        elif server.headers and definition.mcp.style is McpStyle.INLINE:
+            told = "the headers would stand in an argument that everybody can read"
+            yield f"{definition.title} cannot be told of mcp_servers.{server.name}: {told}"
 
 
 def _refused(

@@ -247,6 +247,9 @@ def _name_faults(path: KeyPath, text: str, known: frozenset[str]) -> Iterator[_F
 def _mcp_faults(mcp: shape.Mcp) -> Iterator[_Fault]:
     yield from _duration_faults(("mcp", "tool_timeout"), mcp.tool_timeout)
     yield from _name_faults(("mcp", "tool_name"), mcp.tool_name, substitution.TOOL_PLACEHOLDERS)
+    yield from _name_faults(("mcp", "rule"), mcp.rule, frozenset({"server"}))
+    for word in mcp.more_args:
+        yield from _name_faults(("mcp", "more_args"), word, frozenset({"name", "entry_toml"}))
     for text in _texts(mcp.stdio):
         yield from _name_faults(("mcp", "stdio"), text, substitution.STDIO_PLACEHOLDERS)
     for text in _texts(mcp.http):

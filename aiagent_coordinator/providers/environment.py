@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from aiagent_coordinator.providers.command import render_env, secret_env
-from aiagent_coordinator.providers.detect import safe_path
+from aiagent_coordinator.providers.detect import path_with, resolve, safe_path
 from aiagent_coordinator.providers.shape import Definition
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.providers.variables import is_allowed, never_passes
@@ -27,7 +27,10 @@ def child_env(
         for name, value in parent.items()
         if (is_allowed(name) or name in asked) and not never_passes(name)
     }
-    passing["PATH"] = safe_path(parent.get("PATH"), values.workspace)
+    path = safe_path(parent.get("PATH"), values.workspace)
+    # npm's launchers look for their interpreter on the PATH, and it lies beside them
+    program = resolve(definition, path, values.workspace, parent.get("HOME"))
+    passing["PATH"] = path_with(program, path)
     own = render_env(definition, values)
     passing |= {name: value for name, value in own.items() if not never_passes(name)}
     # last of all: what the configuration gives goes before what the coordinator was started with

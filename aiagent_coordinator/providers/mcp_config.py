@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, cast
 
-from aiagent_coordinator.providers import options
+from aiagent_coordinator.providers import mcp_servers, options
+from aiagent_coordinator.providers.mcp_servers import Server
 from aiagent_coordinator.providers.shape import Definition, Mcp, McpStyle
 from aiagent_coordinator.providers.substitution import sole_name, substitute
 from aiagent_coordinator.providers.values import SERVER_NAME, LaunchValues
@@ -36,8 +37,9 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
 
 
 def servers(mcp: Mcp, values: LaunchValues) -> JsonValue:
-    """Our server, in the shape in which this CLI knows servers."""
-    named = {SERVER_NAME: entry(mcp, values)}
+    """All servers, in the shape in which this CLI knows them. Ours comes last: no other displaces it."""
+    named = {one.name: entry_of(mcp, one, values) for one in values.servers}
+    named[SERVER_NAME] = entry(mcp, values)
     if not mcp.listed:
         return cast("JsonValue", named)
     return [{"name": name, **cast("dict[str, JsonValue]", each)} for name, each in named.items()]
@@ -63,10 +65,41 @@ def entry_toml(definition: Definition, values: LaunchValues) -> str:
 
 def config_files(definition: Definition, values: LaunchValues) -> dict[str, bytes]:
     """The files to write under the run's `files/`: relative path → content."""
+    more = {} if definition.mcp.style is McpStyle.NONE else mcp_servers.files_of(values.servers)
     if definition.mcp.style is not McpStyle.FILE:
-        return {}
+        return more
     text = json.dumps(config(definition, values), ensure_ascii=False, indent=2)
-    return {definition.mcp.file: f"{text}\n".encode()}
+    return {**more, definition.mcp.file: f"{text}\n".encode()}
+
+
+def entry_of(mcp: Mcp, server: Server, values: LaunchValues) -> JsonValue:
+    """What stands under the name of another server."""
+    command, args = mcp_servers.command_of(server, values.files_dir, values.python)
+    known: dict[str, JsonValue] = {
+        **_entry_values(mcp, values),
+        "server": server.name,
+        "bridge_command": command,
+        "bridge_args": list(args),
+        "url": server.url,
+        "headers": {name: one.get_secret_value() for name, one in server.headers.items()},
+    }
+    template = mcp.http if server.url else mcp.stdio
+    return _fill({key: each for key, each in template.items() if key not in mcp.ours_only}, known)
+
+
+def rules(mcp: Mcp, values: LaunchValues) -> tuple[str, ...]:
+    """The names of all servers as this CLI allows them."""
+    names = (SERVER_NAME, *(one.name for one in values.servers))
+    return tuple(substitute(mcp.rule, {"server": name}) for name in names)
+
+
+def more_args(mcp: Mcp, values: LaunchValues) -> tuple[str, ...]:
+    """The words that name other servers, for a CLI that takes them as arguments."""
+    return tuple(
+        substitute(word, {"name": one.name, "entry_toml": _toml(entry_of(mcp, one, values))})
+        for one in values.servers
+        for word in mcp.more_args
+    )
 
 
 def tool_names(mcp: Mcp, tools: tuple[str, ...]) -> tuple[str, ...]:

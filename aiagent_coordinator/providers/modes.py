@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Protocol
 
 from aiagent_coordinator.errors import ProviderError
-from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.providers.shape import Definition, Driver, Mode, PromptVia
 from aiagent_coordinator.providers.substitution import names_in
 from aiagent_coordinator.tells import Listens
 
 #: Drivers that pass on what their CLI asks.
-_ASKING = frozenset({Driver.ACP, Driver.CODEX})
-
-
-class DrivenAgent(Protocol):
-    """What is asked of an agent's settings."""
-
-    @property
-    def provider(self) -> str:
-        """The definition's name."""
-        ...
-
-    @property
-    def mode(self) -> str | None:
-        """`one-shot` or `live`; None: as the definition says."""
-        ...
-
-    @property
-    def asks_leave(self) -> bool:
-        """Whether rules or a person say what it may do beyond its approval."""
-        ...
+_ASKING = frozenset({Driver.ACP})
 
 
 def mode_of(definition: Definition, wanted: str | None) -> Mode:
@@ -60,29 +38,6 @@ def mode_of(definition: Definition, wanted: str | None) -> Mode:
             provider=definition.name,
         )
     return mode
-
-
-def check_modes(agents: Iterable[tuple[str, DrivenAgent]], catalog: Catalog) -> None:
-    """Refuse settings that no program can follow.
-
-    Raises:
-        ProviderError: the message names the agent.
-    """
-    for name, agent in agents:
-        if agent.provider not in catalog:
-            continue  # said elsewhere, with what there is
-        definition = catalog.get(agent.provider)
-        try:
-            mode = mode_of(definition, agent.mode)
-        except ProviderError as error:
-            message = f"agents.{name}.mode: {error.message}"
-            raise ProviderError(message, hint=error.hint, key=f"agents.{name}.mode") from None
-        if agent.asks_leave and not can_ask(definition, mode):
-            raise ProviderError(
-                f"agents.{name}.permissions: {definition.name} cannot ask for leave",
-                hint="leave the setting out: its approval alone says what it may do",
-                key=f"agents.{name}.permissions",
-            )
 
 
 def can_ask(definition: Definition, mode: Mode) -> bool:

@@ -93,7 +93,7 @@ class Prober:
     def _look(self, known: dict[str, str], wanted: tuple[Definition, Chosen]) -> Probe:
         definition, chosen = wanted
         env = probe_env(self.environ, definition, chosen)
-        path = resolve(definition, env.get("PATH"), self.forbidden)
+        path = resolve(definition, env.get("PATH"), self.forbidden, env.get("HOME"))
         if path is None:
             return Probe(definition, None)
         found = Probe(definition, path, self._version(definition, path, env, known))

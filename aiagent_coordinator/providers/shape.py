@@ -111,8 +111,6 @@ class Driver(StrEnum):
     NONE = "none"
     CLAUDE = "claude"
     ACP = "acp"
-    CODEX = "codex"
-    OPENCODE = "opencode"
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,9 @@ class Mcp:
     """How our server is written into the CLI's configuration.
 
     `file` is a path under the run's `files/`; `stdio` and `http` are the server's entry; `settings`
-    is what else stands in the same file. `listed`: servers stand in a list, each with its `name`, in
+    is what else stands in the same file. Other servers get the same entries without the keys `ours_only`
+    and their names by `rule` in `{mcp_rules}`; `more_args` are the words for each where they are arguments,
+    with `{name}` and `{entry_toml}`. `listed`: servers stand in a list, each with its `name`, in
     place of a table.
     """
 
@@ -157,6 +157,9 @@ class Mcp:
     file: str = "mcp.json"
     root_key: str = "mcpServers"
     listed: bool = False
+    ours_only: tuple[str, ...] = ()
+    rule: str = "{server}"
+    more_args: tuple[str, ...] = ()
     stdio: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     http: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])

@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 PLACED = ("session_args", "approval_args", "option_args")
 #: Values that are lists stand alone in their word and are spliced.
 LIST_PLACEHOLDERS = frozenset(
-    {"mcp_tools", "extra_args", "bridge_args", "tools_allowed", "tools_denied", *PLACED}
+    {
+        "mcp_tools",
+        "extra_args",
+        "bridge_args",
+        "tools_allowed",
+        "tools_denied",
+        "mcp_rules",
+        "mcp_more_args",
+        *PLACED,
+    }
 )
 #: Everything the words and the environment of a definition may name.
 PLACEHOLDERS = LIST_PLACEHOLDERS | {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiagent_coordinator.providers.mcp_servers import Server
 from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.tasks import Approval
 
@@ -55,6 +56,8 @@ class LaunchValues:
     system_prompt_file: str = ""
     max_turns: str = ""
     options: Chosen = field(default_factory=Chosen)
+    #: Servers of the user's, beside ours.
+    servers: tuple[Server, ...] = ()
     # a checked-in hook or server of the project would run without anybody having been asked
     setting_sources: str = "user"
     asks_leave: bool = False

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from aiagent_coordinator.server.calls import Json
+from aiagent_coordinator.store import projects
 from aiagent_coordinator.store.budgets import Left
 from aiagent_coordinator.store.lanes import Gate
 from aiagent_coordinator.store.ledger import Window
 from aiagent_coordinator.store.unit import Unit
-from aiagent_coordinator.tasks import Agent
+from aiagent_coordinator.tasks import Agent, Task, TaskStatus
 
 
 def of_agents(unit: Unit, agents: Sequence[Agent], project_id: str) -> Iterator[Json]:
@@ -25,6 +26,23 @@ def of_agents(unit: Unit, agents: Sequence[Agent], project_id: str) -> Iterator[
         return
     for why, window in {one.why: one for one in found if one is not None}.items():
         yield {"code": "parked", "text": why, "do": f"quota clear {_named(window)}"}
+
+
+def passes(reason: Json) -> bool:
+    """Whether one of these reasons goes away with time, and needs nobody."""
+    return reason["code"] in {"parked", "budget"} and reason["text"].startswith("parked until ")
+
+
+def of_task(unit: Unit, task: Task) -> str | None:
+    """Why a queued task waits for a limit, a login or a budget; None: it does not."""
+    if task.status is not TaskStatus.QUEUED:
+        return None
+    agents = [
+        agent
+        for agent, project in projects.assignments(unit)
+        if project.id == task.project_id and task.agent_id in (None, agent.id) and agent.enabled
+    ]
+    return next((one["text"] for one in of_agents(unit, agents, task.project_id)), None)
 
 
 def summary(unit: Unit) -> dict[str, list[Json]]:

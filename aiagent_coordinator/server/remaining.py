@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from aiagent_coordinator.server import explain
+from aiagent_coordinator.server import explain, parking
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.store import openings
 from aiagent_coordinator.store import runs as run_store
@@ -49,7 +49,12 @@ def _held(unit: Unit, tasks: Iterable[OpenTask], around: explain.Around) -> dict
     """Where queued tasks lie that nobody can take, and why. Places are few, tasks may be many."""
     queued = {(one.project_id, one.agent_id) for one in tasks if one.status is TaskStatus.QUEUED}
     found = {place: explain.why_held(unit, *place, around) for place in queued}
-    return {place: reasons for place, reasons in found.items() if reasons}
+    # what is parked until a time goes on by itself
+    return {
+        place: reasons
+        for place, reasons in found.items()
+        if not all(parking.passes(reason) for reason in reasons)
+    }
 
 
 def _any_moves(

@@ -200,6 +200,7 @@ async def get_task(context: Context, arguments: GetTask) -> Json:
         runs = run_store.list_runs(unit, run_store.RunFilter(task_id=task.id))
         return {
             **found,
+            "parked": parking.of_task(unit, task),
             "runs": [rows.run_line(run) for run in runs],
             "questions": [rows.plain(one) for one in questions.of_task(unit, task.id)],
             "depends_on": [rows.plain(one) for one in dependencies.needed_by(unit, task.id)],

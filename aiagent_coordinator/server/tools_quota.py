@@ -29,13 +29,20 @@ class ListLimits(Arguments):
 
 
 class WhichLane(Arguments):
-    """Arguments of `clear_limits`."""
+    """What is meant."""
 
     provider: Name
     account: Name | None = None
     """Only of this account."""
     model: Name | None = None
     """Only what holds for this model alone."""
+
+
+class ClearLanes(WhichLane):
+    """Arguments of `clear_limits`."""
+
+    logins_only: bool = False
+    """Only what waits for a login: somebody has seen that there is one."""
 
 
 class HoldLane(WhichLane):
@@ -94,7 +101,7 @@ def _agents_of(unit: Unit, project_id: str) -> list[str]:
     return [agent.id for agent, project in projects.assignments(unit) if project.id == project_id]
 
 
-async def clear_limits(context: Context, arguments: WhichLane) -> Json:
+async def clear_limits(context: Context, arguments: ClearLanes) -> Json:
     """Let something start there again, whatever its provider said."""
 
     def work(unit: Unit) -> Json:
@@ -104,6 +111,7 @@ async def clear_limits(context: Context, arguments: WhichLane) -> Json:
             provider=arguments.provider,
             account=arguments.account,
             model=arguments.model,
+            reasons=("auth",) if arguments.logins_only else None,
             actor=context.identity.actor,
         )
         return {"cleared": [rows.plain(one) for one in opened]}
@@ -181,7 +189,7 @@ def _check(unit: Unit, said: Terms, which: WhichLane) -> None:
 TOOLS = table(
     (
         tool(ListLimits, list_limits, "List limits of providers that are known.", Role.PERSON),
-        tool(WhichLane, clear_limits, "Let something start there again.", Role.PERSON),
+        tool(ClearLanes, clear_limits, "Let something start there again.", Role.PERSON),
         tool(HoldLane, set_limit, "Let nothing start there for a while.", Role.PERSON),
     )
 )

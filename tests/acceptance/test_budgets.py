@@ -61,6 +61,9 @@ def refused(home: House, **settings: Any) -> str:
     home.write(**settings)
     done = home.run("serve", check=False)
     assert done.returncode == 3, done.stderr
+    checked = home.run("config", "validate", check=False)
+    assert checked.returncode == 3
+    assert "would never be reached" in checked.stderr
     return done.stderr
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.house import House, house, script, until
+from support.house import HOLD, House, house, script, until
 from support.repo import git
 
 #: A CLI of ours in the shape of a definition of one's own: it drives the rehearsal agent.
@@ -127,6 +127,22 @@ def test_a_program_that_refuses_a_flag_fails_no_task_and_starts_nothing_until_it
         for each in (task, other):
             assert home.finished(each["id"])["status"] == "succeeded"
         assert len(home.logged("loop.unschedulable")) == 1
+
+
+def test_a_program_that_is_replaced_while_it_works_harms_neither_this_run_nor_the_next(
+    short_dir: Path,
+):
+    with mine(short_dir) as (home, file):
+        program(file, "1.0")
+        home.ready()
+        first = home.add("Hold", script(HOLD))
+        home.running(first["id"])
+        program(file, "1.1")
+        home.go(first["id"])
+        second = home.add("Write", WRITES)
+        for task in (first, second):
+            assert home.finished(task["id"])["status"] == "succeeded"
+            assert len(home.runs(task["id"])) == 1
 
 
 def test_a_newer_program_says_so_and_works(short_dir: Path):

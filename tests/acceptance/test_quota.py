@@ -110,7 +110,11 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
             assert f"parked until {at.strftime('%Y-%m-%dT%H:%M')}" in why
             assert "(talker/default: limit, stated)" in why
             assert "quota clear talker/default" in why
-        assert "parked until" in home.run("status").stdout
+        left = home.ask("get_remaining")
+        assert (left["is_moving"], left["held"]) == (True, [])
+        for words in (("status",), ("task", "show", waiting), ("doctor",)):
+            assert "(talker/default: limit, stated)" in home.run(*words, check=False).stdout
+        assert at.isoformat()[:16] in home.json("task", "show", waiting)["parked"]
         table = home.run("quota").stdout.splitlines()
         assert table[0].split() == [
             "PROVIDER", "ACCOUNT", "MODEL", "LIMIT", "STATE", "OPENS", "AT", "KNOWN", "USED",
@@ -193,6 +197,9 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         tasks = [home.add(f"task {number}")["id"] for number in range(3)]
         limit = parked(home)
         assert (limit["name"], limit["until"]) == ("needs login", None)
+        left = home.ask("get_remaining")
+        assert not left["is_moving"]
+        assert {one["reasons"][0]["code"] for one in left["held"]} == {"parked"}
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout
@@ -200,6 +207,17 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         assert len(talker.starts()) == 1
         assert {home.task(one)["status"] for one in tasks} == {"queued"}
         assert {home.task(one)["attempt"] for one in tasks} == {1}
+        # who saw that there is a login opens nothing else
+        home.ask("set_limit", provider="talker", account="default", model="x", seconds=900)
+        home.ask("clear_limits", provider="talker", logins_only=True)
+        home.last(tasks[0], 2)
+        (left,) = [
+            one
+            for one in home.ask("list_limits")["limits"]
+            if one["state"] == "parked" and one["model"]
+        ]
+        assert left["model"] == "x"
+        until("it asks again", lambda: home.json("status")["logins"])
         # another setting of the provider may be what was missing
         talker.say("Invalid")
         provider = home.settings["ai_providers"]["talker"]
@@ -207,8 +225,8 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         home.run("stop")
         until("it is down", lambda: home.processes[-1].poll() is not None)
         home.ready()
-        home.last(tasks[0], 2)
-        assert home.json("status")["logins"] == []
+        until("all went on", lambda: home.json("status")["logins"] == [])
+        home.last(tasks[0], 3)
         home.down()
 
 
@@ -279,6 +297,7 @@ def test_a_fallback_takes_over_with_the_hand_off_and_only_when_it_is_configured(
         home.ready()
         talker.say("You've hit your limit. Try again in 2 hours.")
         task = home.add("one")["id"]
+        parked(home)
         waiting = home.add("two", agent="other")["id"]
         home.finished(task)
         first, second = home.runs(task)
@@ -288,8 +307,7 @@ def test_a_fallback_takes_over_with_the_hand_off_and_only_when_it_is_configured(
             "understudy",
             1,
         )
-        prompt = (home.state / "run" / second["id"] / "prompt").read_text("utf-8")
-        assert "You've hit your limit" in prompt
+        assert "You've hit your limit" in home.task(task)["handoff"]
         assert home.task(waiting)["status"] == "queued"
         sums = {one["key"]: one["runs"] for one in home.json("usage", "--by", "model")["usage"]}
         assert sums == {"talker/default": 1, "rehearsal/understudy": 1}
@@ -312,11 +330,8 @@ def test_a_model_that_is_missing_is_never_replaced_unasked(short_dir: Path):
         talker.say("Invalid")
         stuck, goes = home.add("one")["id"], home.add("two", agent="other")["id"]
         assert home.last(goes)["model"] == "small"
-        why = until(
-            "it is said why", lambda: "unschedulable" in (home.run("explain", stuck).stdout)
-        )
-        assert why
-        assert "no model 'large' here, only small" in home.run("explain", stuck).stdout
+        words = "no model 'large' here, only small"
+        until("it is said why", lambda: words in home.run("explain", stuck).stdout)
         assert home.runs(stuck) == []
         home.down()
 
@@ -326,8 +341,8 @@ def test_a_wait_that_is_too_long_asks_a_person(short_dir: Path):
     with house(short_dir) as home:
         settle(home, talker, quota={"max_wait": "1h"})
         home.ready()
-        talker.say("Weekly limit reached. Try again in 3 days 4 h.")
-        task = home.add("one")["id"]
+        talker.say("You've hit your weekly limit. Try again in 3 days 4 h.")
+        task = home.add("one", max_attempts="1")["id"]
         parked(home)
         home.last(task)
         stands = home.task(task)
@@ -339,7 +354,7 @@ def test_a_wait_that_is_too_long_asks_a_person(short_dir: Path):
         talker.say("Invalid")
         home.run("task", "answer", task, "try now")
         home.last(task, 2)
-        talker.say("Weekly limit reached. Try again in 3 days 4 h.")
+        talker.say("You've hit your weekly limit. Try again in 3 days 4 h.")
         other = home.add("two", agent="other")["id"]
         home.last(other)
         home.run("task", "answer", other, "cancel")

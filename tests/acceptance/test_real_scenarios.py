@@ -10,21 +10,28 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.clis import MODEL, RUN_SECONDS, WANTED, ended, model, output_of, programs, working
+from support.clis import (
+    RUN_SECONDS,
+    WANTED,
+    bare_command,
+    ended,
+    model,
+    output_of,
+    programs,
+    working,
+)
 from support.house import House, living, until
 from support.repo import git
 
 __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
-STDIO_BOARD = Path(__file__).parents[1] / "fakes" / "stdio_board.py"
 each_cli = pytest.mark.parametrize("name", WANTED)
 
 WRITE = {"write": "model.txt", "text": "written by a model\n"}
@@ -263,53 +270,19 @@ def test_nothing_lies_in_the_home_that_the_bare_cli_does_not_leave_there(
     with model(short_dir) as served, working(ours, name, clis, served) as home:
         run = ended(home, add(home))
         assert run["outcome"] == "succeeded", output_of(home, run)
-        by_hand(name, bare, home, clis)
+        by_hand = bare_command(name, bare, home, clis)
+        subprocess.run(
+            by_hand.argv,
+            input=b"Say that you are done.",
+            cwd=by_hand.folder,
+            env=by_hand.env,
+            capture_output=True,
+            timeout=RUN_SECONDS,
+            check=True,
+        )
         mine = kept_of(home.root / "home")
         own = {path for path in mine if path.startswith(("state/aiagent", "config/aiagent"))}
         added = mine - own - kept_of(bare / "home")
         print(f"\n{name}: bare {sorted(kept_of(bare / 'home'))}\n  ours {sorted(mine - own)}")
         assert not added
         assert git(home.repo, "status", "--porcelain", "--ignored") == ""
-
-
-def by_hand(name: str, root: Path, home: House, clis: Path) -> None:
-    """Run the bare CLI once, in a home of its own and with a server of tools, as its user would."""
-    board = [sys.executable, str(STDIO_BOARD), str(root / "calls")]
-    server = {"command": board[0], "args": board[1:]}
-    entry = f"command={json.dumps(board[0])},args={json.dumps(board[1:])}"
-    servers = ["--mcp-config", json.dumps({"mcpServers": {"mine": server}})]
-    words = {
-        "claude": ["-p", "--model", MODEL, "--output-format", "stream-json", "--verbose", *servers],
-        "codex": ["exec", "--json", "-m", MODEL, "-c", f"mcp_servers.mine={{{entry}}}"],
-        "gemini": ["-m", MODEL, "--skip-trust", "-o", "stream-json"],
-        "opencode": ["run", "-m", f"scripted/{MODEL}", "--format", "json"],
-        "qwen": ["-m", MODEL, "-o", "stream-json", *servers],
-    }[name]
-    settings: dict[str, Any] = home.settings.get("ai_providers", {}).get(name, {})
-    theirs, mine = str(home.root / "home"), root / "home"
-    env = {key: value.replace(theirs, str(mine), 1) for key, value in home.env.items()}
-    (mine / "state").mkdir(parents=True)
-    if name == "gemini":
-        (mine / ".gemini").mkdir()
-        chosen = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
-        (mine / ".gemini" / "settings.json").write_text(json.dumps(chosen))
-    if name == "opencode":
-        file = Path(theirs) / "config" / "opencode" / "opencode.json"
-        told = {
-            **json.loads(file.read_text("utf-8")),
-            "mcp": {"mine": {"type": "local", "command": board}},
-        }
-        (mine / "config" / "opencode").mkdir(parents=True)
-        (mine / "config" / "opencode" / "opencode.json").write_text(json.dumps(told))
-    repo = root / "repo"
-    git(root, "clone", "-q", str(home.repo), str(repo))
-    done = subprocess.run(
-        [str(clis / name), *words[:1], *settings.get("cli_args", ()), *words[1:]],
-        input=b"Say that you are done.",
-        cwd=repo,
-        env={"LANG": "C.UTF-8", **env},
-        capture_output=True,
-        timeout=RUN_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])

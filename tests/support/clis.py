@@ -20,8 +20,10 @@ from typing import Any
 
 from aiagent_coordinator.providers.catalog import load_catalog
 from support.house import House, house, until
+from support.repo import git
 
 MODEL_SERVER = Path(__file__).parents[1] / "fakes" / "model_server.py"
+STDIO_BOARD = Path(__file__).parents[1] / "fakes" / "stdio_board.py"
 PACKAGES = {
     "claude": "@anthropic-ai/claude-code",
     "codex": "@openai/codex",
@@ -184,3 +186,49 @@ def litter(home: House, name: str) -> list[str]:
             file.is_relative_to(path) or str(file).startswith(f"{path}.") for path in allowed
         )
     )
+
+
+@dataclass(frozen=True)
+class Bare:
+    """How a user would start a CLI by hand."""
+
+    argv: list[str]
+    env: dict[str, str]
+    folder: Path
+
+
+def bare_command(name: str, root: Path, home: House, clis: Path) -> Bare:
+    """The bare CLI, in a home and a checkout of its own below `root`, and with a server of tools.
+
+    It asks the same model as the CLI of the house; its prompt goes to its standard input.
+    """
+    board = [sys.executable, str(STDIO_BOARD), str(root / "calls")]
+    server = {"command": board[0], "args": board[1:]}
+    entry = f"command={json.dumps(board[0])},args={json.dumps(board[1:])}"
+    servers = ["--mcp-config", json.dumps({"mcpServers": {"mine": server}})]
+    words = {
+        "claude": ["-p", "--model", MODEL, "--output-format", "stream-json", "--verbose", *servers],
+        "codex": ["exec", "--json", "-m", MODEL, "-c", f"mcp_servers.mine={{{entry}}}"],
+        "gemini": ["-m", MODEL, "--skip-trust", "-o", "stream-json"],
+        "opencode": ["run", "-m", f"scripted/{MODEL}", "--format", "json"],
+        "qwen": ["-m", MODEL, "-o", "stream-json", *servers],
+    }[name]
+    settings: dict[str, Any] = home.settings.get("ai_providers", {}).get(name, {})
+    theirs, mine = str(home.root / "home"), root / "home"
+    env = {key: value.replace(theirs, str(mine), 1) for key, value in home.env.items()}
+    (mine / "state").mkdir(parents=True)
+    if name == "gemini":
+        chosen = {"security": {"auth": {"selectedType": "gemini-api-key"}}}
+        told = {**chosen, "mcpServers": {"mine": server}}
+        (mine / ".gemini").mkdir()
+        (mine / ".gemini" / "settings.json").write_text(json.dumps(told))
+    if name == "opencode":
+        file = Path(theirs) / "config" / "opencode" / "opencode.json"
+        known = json.loads(file.read_text("utf-8"))
+        told = {**known, "mcp": {"mine": {"type": "local", "command": board}}}
+        (mine / "config" / "opencode").mkdir(parents=True)
+        (mine / "config" / "opencode" / "opencode.json").write_text(json.dumps(told))
+    repo = root / "repo"
+    git(root, "clone", "-q", str(home.repo), str(repo))
+    argv = [str(clis / name), *words[:1], *settings.get("cli_args", ()), *words[1:]]
+    return Bare(argv, {"LANG": "C.UTF-8", **env}, repo)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 from aiagent_coordinator.providers.dialects.base import Reader
@@ -52,9 +53,14 @@ _ITSELF = "<synthetic>"
 class Claude(Reader):
     """Reads claude's lines."""
 
+    #: Each `result` counts the tokens of its own turn.
+    counts_by_turn = True
+
     def __init__(self) -> None:
         super().__init__()
         self._context = 0
+        #: What its turns before this one used: driven live it ends several, and tells the tokens of each.
+        self._turns = (0, 0, 0)
         #: Calls whose arguments its model is writing, by their place in its message.
         self._written: dict[int, str] = {}
 
@@ -166,6 +172,11 @@ class Claude(Reader):
         """`result` says how it ended; its subtype may be `success` beside `is_error`."""
         used = self.used(told.get("usage"), told.get("total_cost_usd"), is_partial=False)
         if used is not None:
+            fresh, out, cache = self._turns if self.counts_by_turn else (0, 0, 0)
+            used = replace(
+                used, fresh=used.fresh + fresh, out=used.out + out, cache=used.cache + cache
+            )
+            self._turns = (used.fresh, used.out, used.cache)
             yield used
         sizes = [
             size
@@ -253,6 +264,9 @@ def _share(value: object) -> float | None:
 
 class Qwen(Claude):
     """Reads qwen's lines."""
+
+    #: Its `result` counts from the beginning.
+    counts_by_turn = False
 
     def is_its_own(self, words: object) -> bool:
         """It says an error of its provider in its model's place."""

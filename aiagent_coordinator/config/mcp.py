@@ -1,0 +1,55 @@
+"""MCP servers of the user's that agents have beside ours: everywhere, per project and per agent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from aiagent_coordinator.config.fields import Expanded, Model, Program, Secret, setting
+
+#: The name of our server, which no other may have.
+OURS = "coord"
+#: Every CLI makes names of tools of it.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+
+
+class McpServerSettings(Model):
+    """One server: a program on standard input and output, or an address."""
+
+    command: Program | None = setting(
+        None,
+        "The program: a name on PATH, or a path. `${VAR}` and `~` are expanded.",
+        reload="next start",
+    )
+    args: tuple[Expanded, ...] = setting((), "Its arguments. `${VAR}` is expanded.")
+    env: dict[str, Secret] = setting(
+        {},
+        "Variables of its own. They stand in a file of the run that only its owner may read, and in no "
+        "argument. `${VAR}` is expanded.",
+    )
+    url: Expanded | None = setting(
+        None, "Its address, in place of a program. `${VAR}` is expanded."
+    )
+    headers: dict[str, Secret] = setting(
+        {}, "What goes with each request to it. `${VAR}` is expanded."
+    )
+    enabled: bool = setting(True, "`false` switches off the server of this name of an outer level.")
+
+
+def contradictions(
+    levels: Iterable[tuple[tuple[str | int, ...], Mapping[str, McpServerSettings]]],
+) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What of these servers cannot be, with the key that says so."""
+    for here, servers in levels:
+        for name, server in servers.items():
+            key = (*here, "mcp_servers", name)
+            if name.lower() == OURS:
+                yield key, f"{OURS} is the name of our own server; give it another"
+            elif not _NAME.match(name):
+                yield key, "is no name of a server: letters, digits, `_` and `-`, at most 32"
+            if server.enabled and (server.command is None) == (server.url is None):
+                yield key, "give command or url, one of them"
+            if server.url is not None and (server.args or server.env):
+                yield key, "args and env belong to a command"
+            if server.command is not None and server.headers:
+                yield key, "headers belong to a url"
