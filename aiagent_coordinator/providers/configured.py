@@ -71,14 +71,7 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
-        try:
-            mode = mode_of(definition, agent.mode)
-        except ProviderError as error:
-            yield ("agents", name, "mode"), error.message
-        else:
-            if agent.asks_leave and not can_ask(definition, mode):
-                reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
-                yield ("agents", name, "permissions"), reason
+        yield from _mode_refusals(name, agent, definition)
         for server in agent.mcp_servers:
             if not definition.can_report:
                 yield ("agents", name, "mcp_servers", server), f"{definition.title} has no servers"
@@ -90,6 +83,20 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
                 f"{definition.title} cannot be held to {agent.approval!r}; it can: {', '.join(can)}"
             )
             yield ("agents", name, "approval"), reason
+
+
+def _mode_refusals(
+    name: str, agent: AgentSettings, definition: Definition
+) -> Iterator[tuple[KeyPath, str]]:
+    """Whether its program can be driven so, and can ask for leave then."""
+    try:
+        mode = mode_of(definition, agent.mode)
+    except ProviderError as error:
+        yield ("agents", name, "mode"), error.message
+        return
+    if agent.asks_leave and not can_ask(definition, mode):
+        reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
+        yield ("agents", name, "permissions"), reason
 
 
 def _server_refusals(settings: Settings, name: str, definition: Definition) -> Iterator[str]:
