@@ -71,19 +71,7 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
-        try:
-            mode = mode_of(definition, agent.mode)
-        except ProviderError as error:
-            yield ("agents", name, "mode"), error.message
-        else:
-            if agent.asks_leave and not can_ask(definition, mode):
-                reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
-                yield ("agents", name, "permissions"), reason
-        for server in agent.mcp_servers:
-            if not definition.can_report:
-                yield ("agents", name, "mcp_servers", server), f"{definition.title} has no servers"
-        for reason in _server_refusals(settings, name, definition):
-            yield ("agents", name, "provider"), reason
+        yield from _mode_refused(name, definition, agent)
         can = definition.can.approval
         if agent.approval not in can and agent.provider not in _UNBOUND:
             reason = (
@@ -103,6 +91,20 @@ def _server_refusals(settings: Settings, name: str, definition: Definition) -> I
         elif server.headers and definition.mcp.style is McpStyle.INLINE:
             told = "the headers would stand in an argument that everybody can read"
             yield f"{definition.title} cannot be told of mcp_servers.{server.name}: {told}"
+
+
+def _mode_refused(
+    name: str, definition: Definition, agent: AgentSettings
+) -> Iterator[tuple[KeyPath, str]]:
+    """How it cannot be driven, and whom it cannot ask."""
+    try:
+        mode = mode_of(definition, agent.mode)
+    except ProviderError as error:
+        yield ("agents", name, "mode"), error.message
+        return
+    if agent.asks_leave and not can_ask(definition, mode):
+        reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
+        yield ("agents", name, "permissions"), reason
 
 
 def _refused(
