@@ -256,7 +256,7 @@ def terms_in(loaded: Loaded) -> Terms:
         lines = [f"{loaded.file or 'settings'}: {key}: {reason}" for key, reason in found]
         raise ConfigError(
             lines[0],
-            hint="take the budget away, or set prices for the model",
+            hint="take the budget away, or give the price of the model in the settings",
             problems=lines,
         )
     return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,7 @@ class Known:
             "standing": probe.standing.value,
             "standing_text": standing_text(probe),
             "login": probe.login.value,
+            "accounts": self._accounts(probe),
             "agents": sorted(mine),
             "limit": sum(one.max_concurrent for one in mine.values()),
             "in_use": self._in_use(definition.name),
@@ -114,6 +116,23 @@ class Known:
             "can": [name for name in _SHOWN if getattr(definition.can, name)],
             **self._health(definition, probe, set(mine)),
         }
+
+    def _accounts(self, probe: Probe) -> dict[str, str]:
+        """What is known of the login of each account, asked with the variables of its runs."""
+        from aiagent_coordinator.providers.probing import login_of, probe_env
+
+        definition = probe.definition
+        entry = self.loaded.settings.ai_providers.get(definition.name)
+        if entry is None or probe.path is None:
+            return {}
+        env = probe_env(os.environ, definition, self.catalog.chosen(definition.name))
+        found: dict[str, str] = {}
+        for name, account in entry.accounts.items():
+            own = {key: value.get_secret_value() for key, value in account.env.items()}
+            if account.home is not None:
+                own["HOME"] = str(account.home)
+            found[name] = login_of(definition, probe.path, env | own).value
+        return found
 
     def _in_use(self, name: str) -> int | None:
         live: list[dict[str, Any]] = (self.status or {}).get("live", [])
@@ -202,6 +221,10 @@ def _of_row(row: dict[str, Any]) -> list[tuple[str, object]]:
         ("program", row["path"] or text("provider.health.absent")),
         ("version", version),
         ("login", text(f"provider.login.{row['login']}")),
+        *(
+            (f"account {name}", text(f"provider.login.{one}"))
+            for name, one in row["accounts"].items()
+        ),
         ("health", _health(row)),
         ("last error", row["last_error"] and f"{row['last_error']} ({row['since']})"),
         ("agents", ", ".join(row["agents"])),

@@ -71,13 +71,32 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
-        yield from _mode_refused(name, definition, agent)
+        yield from _mode_refusals(name, agent, definition)
+        for server in agent.mcp_servers:
+            if not definition.can_report:
+                yield ("agents", name, "mcp_servers", server), f"{definition.title} has no servers"
+        for reason in _server_refusals(settings, name, definition):
+            yield ("agents", name, "provider"), reason
         can = definition.can.approval
         if agent.approval not in can and agent.provider not in _UNBOUND:
             reason = (
                 f"{definition.title} cannot be held to {agent.approval!r}; it can: {', '.join(can)}"
             )
             yield ("agents", name, "approval"), reason
+
+
+def _mode_refusals(
+    name: str, agent: AgentSettings, definition: Definition
+) -> Iterator[tuple[KeyPath, str]]:
+    """Whether its program can be driven so, and can ask for leave then."""
+    try:
+        mode = mode_of(definition, agent.mode)
+    except ProviderError as error:
+        yield ("agents", name, "mode"), error.message
+        return
+    if agent.asks_leave and not can_ask(definition, mode):
+        reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
+        yield ("agents", name, "permissions"), reason
 
 
 def _server_refusals(settings: Settings, name: str, definition: Definition) -> Iterator[str]:
@@ -91,20 +110,6 @@ def _server_refusals(settings: Settings, name: str, definition: Definition) -> I
         elif server.headers and definition.mcp.style is McpStyle.INLINE:
             told = "the headers would stand in an argument that everybody can read"
             yield f"{definition.title} cannot be told of mcp_servers.{server.name}: {told}"
-
-
-def _mode_refused(
-    name: str, definition: Definition, agent: AgentSettings
-) -> Iterator[tuple[KeyPath, str]]:
-    """How it cannot be driven, and whom it cannot ask."""
-    try:
-        mode = mode_of(definition, agent.mode)
-    except ProviderError as error:
-        yield ("agents", name, "mode"), error.message
-        return
-    if agent.asks_leave and not can_ask(definition, mode):
-        reason = f"{definition.title} cannot ask for leave: its approval alone says what it may do"
-        yield ("agents", name, "permissions"), reason
 
 
 def _refused(

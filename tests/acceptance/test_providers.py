@@ -170,6 +170,18 @@ def test_a_login_is_asked_of_the_program_with_the_variables_of_its_runs(
         assert ("run `mycli login`" in told) == (word == "needs_login")
 
 
+def test_a_login_is_asked_for_each_account(short_dir: Path):
+    accounts = {
+        "work": {"env": {"MYCLI_LOGIN": "somebody"}},
+        "spare": {"env": {"MYCLI_LOGIN": "nobody"}},
+    }
+    with mine(short_dir, accounts=accounts) as (home, file):
+        program(file, "1.0")
+        shown = home.json("provider", "show", "mine")
+        assert shown["accounts"] == {"work": "logged_in", "spare": "needs_login"}
+        assert "account spare" in home.run("provider", "show", "mine").stdout
+
+
 def test_a_key_of_the_configuration_reaches_the_program_and_no_check(short_dir: Path):
     key = "a-secret-of-the-configuration"
     with mine(short_dir, api_key="${CHOSEN_KEY}", max_turns=7) as (home, file):

@@ -441,8 +441,7 @@ async def test_a_budget_of_all_stops_everybody_who_runs_under_it(board: Board) -
     await board.claim("stranger")
     run, _ = await board.live()
     answer = await board.tell(run, usage=used(10, 5.5))
-    assert {one.stop.reason for one in answer.runs if one.stop} == {"budget"}
-    assert len(answer.runs) == 2
+    assert [one.stop.reason for one in answer.runs if one.stop] == ["budget", "budget"]
     for one in await board.live():
         await board.end(one, "budget")
     for task in (first, second):
