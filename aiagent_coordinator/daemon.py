@@ -139,6 +139,7 @@ class _Life:
             )
         for notice in self._house.loaded.runner.notices if self._house.loaded.runner else ():
             log_event(logger, logging.WARNING, "config.notice", "of the file", notice=notice)
+        failed: CoordinatorError | None = None
         try:
             async with anyio.create_task_group() as outer:
                 # Signals are ours before anything answers: who stops us early is heard.
@@ -164,7 +165,10 @@ class _Life:
                 signals.deafen()
                 outer.cancel_scope.cancel()
         except* CoordinatorError as errors:
-            raise _first(errors) from None
+            # raised outside: before Python 3.11.4 what is raised in here becomes a group of its own
+            failed = _first(errors)
+        if failed is not None:
+            raise failed from None
         log_event(logger, logging.INFO, "daemon.stopped", "stopped")
         return self._exit_status
 

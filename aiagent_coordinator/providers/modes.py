@@ -10,7 +10,7 @@ from aiagent_coordinator.providers.substitution import names_in
 from aiagent_coordinator.tells import Listens
 
 #: Drivers that pass on what their CLI asks.
-_ASKING = frozenset({Driver.ACP})
+_ASKING = frozenset({Driver.ACP, Driver.CODEX})
 
 
 def mode_of(definition: Definition, wanted: str | None) -> Mode:
@@ -52,10 +52,15 @@ def in_mode(definition: Definition, *, is_live: bool) -> Definition:
     live = definition.live
     if not is_live:
         return definition
-    args = live.args or (*definition.launch.args, *live.more)
+    launch = dataclasses.replace(definition.launch, prompt=PromptVia.FILE)
+    if live.args:
+        # its driver is told of the session
+        launch = dataclasses.replace(launch, args=live.args, resume=(), own_session_id=())
+    else:
+        launch = dataclasses.replace(launch, args=(*launch.args, *live.more))
     return dataclasses.replace(
         definition,
-        launch=dataclasses.replace(definition.launch, args=args, prompt=PromptVia.FILE),
+        launch=launch,
         output=dataclasses.replace(
             definition.output, dialect=live.dialect or definition.output.dialect
         ),

@@ -111,14 +111,15 @@ class Driver(StrEnum):
     NONE = "none"
     CLAUDE = "claude"
     ACP = "acp"
+    CODEX = "codex"
 
 
 @dataclass(frozen=True)
 class Live:
     """How a CLI is driven that can be told more while it works.
 
-    `options` are words for the driver. `args` stand in place of those of `launch`, or `more` follows
-    them. `dialect` is what the driver prints, where that is not what the CLI prints. `listens`: a message
+    `options` are words for the driver. `args` stand in place of those of `launch`, sessions included, or
+    `more` follows them. `dialect` is what the driver prints, where that is not what the CLI prints. `listens`: a message
     reaches the `turn` that it is in, or only an `interrupt` does.
     """
 

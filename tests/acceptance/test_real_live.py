@@ -20,9 +20,9 @@ __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
 #: Those with a live mode of their own.
-LIVE = [name for name in ("claude",) if name in WANTED]
+LIVE = [name for name in ("claude", "codex") if name in WANTED]
 BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
-HOLD = {"shell": "until [ -e .aiagent/go ]; do sleep 0.1; done; echo went on"}
+HOLD = {"shell": 'until [ -e .aiagent/go ]; do sleep 0.1; done; echo went "on"'}
 WRITE = {"write": "model.txt", "text": "written by a model\n"}
 END = [
     {"tool": "get_next_action"},

@@ -380,7 +380,7 @@ def test_a_file_has_the_name_of_its_provider(tmp_path: Path):
         ("claude", "ask", ("--permission-mode", "dontAsk")),
         ("claude", "bypass", ("--permission-mode", "bypassPermissions")),
         ("codex", "ask", ("-c", 'sandbox_mode="read-only"')),
-        ("codex", "bypass", ("--dangerously-bypass-approvals-and-sandbox",)),
+        ("codex", "bypass", ("-c", 'sandbox_mode="danger-full-access"')),
         ("gemini", "ask", ("--approval-mode", "default")),
         ("gemini", "bypass", ("--approval-mode", "yolo")),
     ],

@@ -46,7 +46,10 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    ended = None
     try:
         anyio.run(main)
     except* CoordinatorError as errors:
-        sys.exit(f"ended: {errors.exceptions[0]!r}")
+        # not left from in here: before Python 3.11.4 that becomes a group of its own
+        ended = f"ended: {errors.exceptions[0]!r}"
+    sys.exit(ended)

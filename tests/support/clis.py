@@ -141,7 +141,11 @@ def working(
 ) -> Generator[House]:
     """A house whose worker is the named CLI."""
     settings, env = settings_of(name, served)
-    with house(folder, **{"i_understand_unsandboxed": True, **settings, **more}) as home:
+    both = (settings.get("ai_providers", {}), more.get("ai_providers", {}))
+    entry = {key: value for each in both for key, value in each.get(name, {}).items()}
+    providers = {"ai_providers": {name: entry}} if entry else {}
+    settings = {"i_understand_unsandboxed": True, **settings, **more, **providers}
+    with house(folder, **settings) as home:
         if name == "opencode":
             _configure_opencode(home, served)
         chosen = f"scripted/{MODEL}" if name == "opencode" else MODEL

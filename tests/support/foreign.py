@@ -66,7 +66,8 @@ class Foreign:
     def calls(self, tool: str, **arguments: object) -> list[dict[str, Any]]:
         """Arguments of the calls of a tool that have these among theirs."""
         file = self.root / "pm" / "calls.jsonl"
-        lines = file.read_text("utf-8").splitlines() if file.exists() else []
+        # the last line may be half written yet
+        lines = file.read_text("utf-8").rpartition("\n")[0].splitlines() if file.exists() else []
         params = [json.loads(line)["params"] for line in lines]
         return [
             one["arguments"]

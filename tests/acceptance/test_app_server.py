@@ -1,0 +1,184 @@
+"""Codex driven live, by the real programs: a scripted app-server in place of Codex."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.house import House, house, until
+from support.repo import git
+
+SERVER = Path(__file__).parent.parent / "fakes" / "app_server.py"
+REPORT: dict[str, Any] = {
+    "tool": "report_completed",
+    "arguments": {"result": "success", "summary": "did it"},
+}
+WRITE = {"write": "a.txt", "text": "by a thread\n"}
+WAIT = {"wait": ".aiagent/go"}
+
+
+def plan(*steps: dict[str, Any]) -> str:
+    return f"Do it.\n\n```plan\n{json.dumps(list(steps))}\n```\n"
+
+
+@contextmanager
+def driven(folder: Path, approval: str = "edits", **more: Any) -> Generator[House]:
+    """A house whose worker is driven as Codex is."""
+    threads = folder / "threads"
+    threads.mkdir(parents=True)
+    program = shlex.join([sys.executable, str(SERVER), str(threads)])
+    entry = {"kick_command": program, "like": "codex", "mode": "live"}
+    with house(folder, ai_providers={"mine": entry}, i_understand_unsandboxed=True) as home:
+        home.write(agents={"worker": {"provider": "mine", "approval": approval, **more}})
+        home.ready()
+        yield home
+
+
+def events(home: House, run: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    out = (home.state / "run" / run["id"] / "out").read_text("utf-8")
+    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    return [one for one in found if one["event"] == kind]
+
+
+def told(home: House, task_id: str) -> list[tuple[str | None, bool]]:
+    found = home.task(task_id)["tells"]
+    return [(one["way"], one["delivered_at"] is not None) for one in found]
+
+
+def heard(home: House, run: dict[str, Any]) -> list[Any]:
+    return json.loads(git(home.repo, "show", f"{run['commit']}:heard.json"))
+
+
+def test_a_thread_takes_a_task_to_a_sealed_commit(short_dir: Path):
+    """What it used, called and tried again is told as events."""
+    with driven(short_dir) as home:
+        steps = ({"garbage": True}, {"retry": 1}, {"say": "All is well"}, WRITE, REPORT)
+        task = home.add("Write", plan(*steps), check="grep -q thread a.txt")["id"]
+        assert home.finished(task)["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task)
+        assert (run["outcome"], run["exit_code"], run["attempt"]) == ("succeeded", 0, 1)
+        assert git(home.repo, "show", f"{run['commit']}:a.txt") == "by a thread"
+        assert [one["text"] for one in events(home, run, "text")] == ["All is well"]
+        used = {"event": "usage", "in": 60, "out": 11, "cache": 40, "cost": None, "is_total": True}
+        assert events(home, run, "usage") == [used]
+        (again,) = events(home, run, "retry")
+        assert (again["attempt"], again["most"], again["status"]) == (2, 5, 529)
+        (call,) = events(home, run, "tool_call")
+        assert call["name"] == "mcp__coord__report_completed"
+        (started,) = events(home, run, "started")
+        assert home.shown(run["id"])["provider_session_id"] == started["session_id"]
+
+
+def test_what_is_said_reaches_the_turn_whoever_is_killed(short_dir: Path):
+    with driven(short_dir) as home:
+        task = home.add("Write", plan(WAIT, WRITE, REPORT))["id"]
+        home.running(task)
+        home.run("tell", task, "Mind the xylophone.")
+        until("it is given", lambda: told(home, task) == [("turn", False)])
+        home.processes[-1].kill()
+        home.processes[-1].wait()
+        home.ready()
+        home.run("tell", task, "And the quokka.")
+        until("both are given", lambda: told(home, task) == [("turn", False)] * 2)
+        home.go(task)
+        assert home.finished(task)["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task)
+        turns, words = heard(home, run)
+        assert turns == 1
+        assert ["xylophone" in words[0], "quokka" in words[1], len(words)] == [True, True, 2]
+        assert told(home, task) == [("turn", True), ("turn", True)]
+
+
+def test_an_interrupt_begins_the_next_turn_with_what_was_said(short_dir: Path):
+    with driven(short_dir) as home:
+        task = home.add("Write", plan(WAIT, WRITE, REPORT))["id"]
+        home.running(task)
+        home.run("tell", task, "Leave that.", "--interrupt")
+        assert home.finished(task)["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task)
+        turns, words = heard(home, run)
+        assert turns == 2
+        assert "Leave that." in words[0]
+        assert [one["stop_reason"] for one in events(home, run, "result")] == [
+            "interrupted",
+            "completed",
+        ]
+        assert told(home, task) == [("turn", True)]
+
+
+@pytest.mark.parametrize(
+    ("approval", "rules", "answers"),
+    [
+        ("edits", None, ["never decline", "never accept"]),
+        ("bypass", None, ["never accept", "never accept"]),
+        ("edits", {"mode": "policy", "allow": ["Bash(ls*)"]}, ["untrusted accept"] * 2),
+        ("ask", {"mode": "policy"}, ["untrusted decline"] * 2),
+    ],
+)
+def test_what_it_asks_leave_for_is_settled(
+    short_dir: Path, approval: str, rules: dict[str, Any] | None, answers: list[str]
+):
+    more = {"permissions": rules} if rules else {}
+    with driven(short_dir, approval, **more) as home:
+        asked = ({"command": "ls -l", "into": "1.txt"}, {"change": "b.txt", "into": "2.txt"})
+        task = home.add("Write", plan(*asked, REPORT))["id"]
+        assert home.finished(task)["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task)
+        said = [git(home.repo, "show", f"{run['commit']}:{number}.txt") for number in (1, 2)]
+        assert said == answers
+        decided = [one["decision"] for one in events(home, run, "permission")]
+        assert [one for one in decided if one != "asked"] == [
+            "allowed" if "accept" in one else "denied" for one in answers
+        ]
+
+
+def test_a_thread_is_gone_on_with_and_one_that_is_gone_begins_anew(short_dir: Path):
+    ask = {"tool": "ask_human", "arguments": {"text": "Which?"}}
+    with driven(short_dir) as home:
+        home.write(ask={"hold_seconds": 0.2})
+        until("it is taken up", lambda: home.logged("config.changed"))
+        for is_there in (True, False):
+            task = home.add("Write", plan(ask))["id"]
+            first = home.last(task)
+            assert (first["outcome"], first["reason"]) == ("suspended", "asked")
+            if not is_there:
+                (short_dir / "threads" / first["provider_session_id"]).unlink()
+            home.run("task", "answer", task, "this")
+            second = home.last(task, 2)
+            (started,) = events(home, second, "started")
+            assert (started["session_id"] == first["provider_session_id"]) == is_there
+            home.run("task", "cancel", task)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ({"fail": "unauthorized"}, "auth"),
+        ({"fail": "serverOverloaded"}, "overloaded"),
+        ({"fail": "usageLimitExceeded"}, "quota"),
+        ({"fail": "contextWindowExceeded"}, "context_overflow"),
+        ({"exit": 3}, "exit_nonzero"),
+    ],
+)
+def test_how_it_fails_has_its_name(short_dir: Path, step: dict[str, Any], reason: str):
+    with driven(short_dir) as home:
+        task = home.add("Write", plan(step), max_attempts="1")["id"]
+        run = home.last(task)
+        assert (run["outcome"], run["reason"]) == ("failed", reason), home.log_text()
+
+
+def test_cancelled_in_the_middle_of_a_turn_it_ends_whole(short_dir: Path):
+    with driven(short_dir) as home:
+        task = home.add("Write", plan(WAIT, REPORT))["id"]
+        home.running(task)
+        home.run("task", "cancel", task)
+        run = home.last(task)
+        assert (run["outcome"], run["reason"]) == ("cancelled", "cancelled")
+        assert run["leftovers"] == []
