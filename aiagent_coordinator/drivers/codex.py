@@ -134,11 +134,6 @@ class Line:
         for event in self._waiting.values():
             event.set()
 
-    async def close(self) -> None:
-        """Say that nothing follows."""
-        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._into.aclose()
-
 
 class Session:
     """One thread of Codex, and the turn that it is in."""
@@ -363,7 +358,15 @@ async def _listen(session: Session) -> None:
         for text in lines.feed(data):
             word = read_word(text)
             if word is not None:
-                await session.hear(word)
+                with contextlib.suppress(GoneError):
+                    await session.hear(word)
+
+
+async def _shut(process: anyio.abc.Process) -> None:
+    """Say that nothing follows; a program that reads no more is not waited for."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await process.stdin.aclose()
 
 
 @asynccontextmanager
@@ -374,6 +377,7 @@ async def _server(given: Given) -> AsyncGenerator[anyio.abc.Process]:
         yield process
     finally:
         with anyio.CancelScope(shield=True):
+            await _shut(process)
             for end in (None, process.terminate, process.kill):
                 if end is not None:
                     with contextlib.suppress(ProcessLookupError):
@@ -411,7 +415,6 @@ async def drive(given: Given) -> int:
                 words = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
                 say(fault_of({"message": words}))
                 sys.stderr.write(f"{words}\n")
-            await line.close()
             tasks.cancel_scope.cancel()
     return -ended_by[0] if ended_by else int(not is_well)
 
