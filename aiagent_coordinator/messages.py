@@ -222,6 +222,8 @@ _ENGLISH: dict[str, str] = {
     "help.option.drain": "Start nothing more, and stop when the last running agent has ended.",
     "help.option.until_done": "End when no task goes on by itself any more: with 0 if all "
     "succeeded, else with 1 and the list.",
+    "help.option.until_stdin": "End, the agents too, when standard input, a pipe, is closed: with the "
+    "program that started this one.",
     "help.option.until_project": "With --until-done: only the tasks of this project count.",
     "help.option.description": "What is to be done; `-` reads it from standard input.",
     "help.option.json": "Print JSON.",
@@ -381,6 +383,7 @@ _ENGLISH: dict[str, str] = {
     "provider.origin.shipped": "{file} (shipped)",
     "provider.origin.user": "{file} (your own)",
     "provider.origin.inline": "{place}, made from {base}",
+    "provider.test.begun": "Starting {title} {version} with a task of its own; nothing of it stays.",
     "provider.test.started": "the program started",
     "provider.test.authenticated": "it came back to us and authenticated",
     "provider.test.reported": "it called our tools and reported",
@@ -543,6 +546,8 @@ _ENGLISH: dict[str, str] = {
     "stop.limit_none": "After {seconds} s no agent is at work any more, but it has not ended",
     "stop.limit_run": "{run}: agent {agent} in project {project}, task {task}",
     "stop.both": "--kill and --drain contradict each other",
+    "lifeline.no_pipe": "--until-stdin-closes: standard input is no pipe, so nobody can close it",
+    "lifeline.no_pipe_hint": "start it with a pipe that you hold open, or without the option",
     "until_done.alone": "{option} has no meaning before {command}",
     "until_done.all": "Every task succeeded.",
     "until_done.early": "stopped before everything was done",
