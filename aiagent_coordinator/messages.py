@@ -241,6 +241,10 @@ _ENGLISH: dict[str, str] = {
     "help.option.priority": "Higher comes first.",
     "help.option.budget": "What all its runs may use: tokens like 50k or 2M, or money like $2; may be given "
     "for both.",
+    "help.option.mcp_servers": "Of the MCP servers that its agent has beside ours, only these: A,B.",
+    "help.option.no_mcp_servers": "No MCP servers but ours.",
+    "help.option.skills": "Of its agent's skills, only these: A,B.",
+    "help.option.no_skills": "No skills.",
     "help.option.by": "What sums are made by; a day is one of UTC.",
     "help.option.days": "Only runs that ended in the last N days.",
     "help.option.project": "The project it belongs to.",
@@ -401,6 +405,8 @@ _ENGLISH: dict[str, str] = {
     "doctor.repository_fix": "git init {path}, or set workspace: directory",
     "doctor.server": "runs as process {pid}",
     # input
+    "input.equipment_twice": "--{option} and --no-{option} cannot stand together",
+    "input.equipment_empty": "--{option} needs names, as A,B; --no-{option} is for none",
     "input.check": "--check {value!r} is no command: {reason}",
     "input.not_utf8": "the text on standard input is not UTF-8",
     "input.too_long": "the text on standard input is longer than {limit} KiB",
@@ -491,6 +497,7 @@ _ENGLISH: dict[str, str] = {
     "quota.somebody": "somebody clears it",
     "quota.bad_when": "WHEN is a duration like 2h or 3d, or an instant like 2026-01-31T18:00:00Z; not {when}",
     # results
+    "task.none_of": "none",
     "task.added": "Task {id} added: {status}.",
     "task.answered": "Answered; task {id} is {status}.",
     "task.retried": "Task {id} is {status} again.",
