@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from aiagent_coordinator.scripted_model.server import Fault, ModelServer
+from aiagent_coordinator.scripted_model.faults import Fault
+from aiagent_coordinator.scripted_model.server import ModelServer
 from aiagent_coordinator.scripted_model.turns import PLAN
 
 
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--fault", choices=["status", "hang", "drop"], default="")
     parser.add_argument("--after", type=int, default=0)
     parser.add_argument("--times", type=int)
+    parser.add_argument("--lasts", type=float)
     parser.add_argument("--status", type=int, default=429)
     parser.add_argument("--header", type=_header, action="append", default=[])
     parser.add_argument("--body", type=json.loads)
@@ -31,7 +33,9 @@ def main() -> None:
     given = parser.parse_args()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
     headers = tuple(given.header)
-    fault = Fault(given.fault, given.after, given.times, given.status, headers, given.body)
+    fault = Fault(
+        given.fault, given.after, given.times, given.status, headers, given.body, given.lasts
+    )
     server = ModelServer(given.log, plan, fault)
     server.watched = tuple(given.watch)
     sys.stdout.write(f"{server.server_port}\n")
