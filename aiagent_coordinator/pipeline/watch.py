@@ -40,13 +40,14 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
     """Wait until the run's tree is gone; stop it when it is to be stopped."""
     folder = context.state.run(record.run_id)
     judge = Judge(context.limits_of(record), context.clock.monotonic())
+    telling = Telling(record, context, control)
     if control.stream is None and record.shim is not None:
         control.stream = await anyio.to_thread.run_sync(stream_of, record, context)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_look_after, record, context, control, judge)
+        tasks.start_soon(_look_after, record, context, control, judge, telling)
         await context.executor.wait(folder)
         tasks.cancel_scope.cancel()
-    await Telling(record, context, control).listen()
+    await telling.listen()
     if control.stop_reason:
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
     found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
@@ -74,13 +75,14 @@ def _most(told: Number | None, seen: Number) -> Number | None:
     return max(told or seen, seen) or told
 
 
-async def _look_after(record: RunRecord, context: Context, control: Control, judge: Judge) -> None:
+async def _look_after(
+    record: RunRecord, context: Context, control: Control, judge: Judge, telling: Telling
+) -> None:
     """Stop the tree when asked, when it is over a limit, or when it lingers."""
     folder = context.state.run(record.run_id)
     limits = context.limits_of(record)
     sent: str | None = None
     reading = _Readings(folder, context, limits)
-    telling = Telling(record, context, control)
     definition = context.definition_of(record)
     patience = Patience(folder, definition, context.masker, limits.retry_seconds)
     reported_at: float | None = None

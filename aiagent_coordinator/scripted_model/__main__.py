@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import threading
 from pathlib import Path
 
 from aiagent_coordinator.scripted_model.faults import Fault
@@ -17,8 +19,14 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def _end_with_stdin() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(0)
+
+
 def main() -> None:
-    """Serve until killed."""
+    """Serve until killed, or until whoever started us is gone."""
     parser = argparse.ArgumentParser()
     parser.add_argument("log", type=Path)
     parser.add_argument("--plan", type=Path)
@@ -30,7 +38,10 @@ def main() -> None:
     parser.add_argument("--header", type=_header, action="append", default=[])
     parser.add_argument("--body", type=json.loads)
     parser.add_argument("--watch", action="append", default=[])
+    parser.add_argument("--until-stdin-closes", action="store_true")
     given = parser.parse_args()
+    if given.until_stdin_closes:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
     headers = tuple(given.header)
     fault = Fault(

@@ -58,18 +58,18 @@ async def permission_prompt(context: Context, arguments: PermissionPrompt) -> Js
     board = context.board
     run_id = str(context.identity.run_id)
 
-    def rules(unit: Unit) -> tuple[Run, Permissions]:
+    def rules(unit: Unit) -> tuple[Run, Permissions, str]:
         run = run_store.get_run(unit, run_id)
-        return run, Permissions.of(projects.get_agent(unit, run.agent_id).permissions)
+        _, folder = run_store.workspace_of(unit, run_id) or ("", "")
+        return run, Permissions.of(projects.get_agent(unit, run.agent_id).permissions), folder
 
-    run, permissions = await board.store.read(rules)
-    verdict = decide(permissions, arguments.tool_name, arguments.input)
+    run, permissions, folder = await board.store.read(rules)
+    verdict = decide(permissions, arguments.tool_name, arguments.input, folder)
     if verdict is Verdict.ALLOW:
         return _allow(arguments)
     if verdict is Verdict.DENY or run.task_id is None:
-        denied = decide(
-            Permissions(asks=True, deny=permissions.deny), arguments.tool_name, arguments.input
-        )
+        never = Permissions(asks=True, deny=permissions.deny)
+        denied = decide(never, arguments.tool_name, arguments.input, folder)
         return _deny(_DENIED if denied is Verdict.DENY else _NO_RULE)
     return await _by_person(context, arguments, run)
 
