@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Literal
 
+from pydantic import PlainValidator
+
+from aiagent_coordinator.config import values
 from aiagent_coordinator.config.fields import Expanded, Model, Program, Secret, setting
 
 #: The name of our server, which no other may have.
 OURS = "coord"
 #: Every CLI makes names of tools of it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+
+
+def _own_name(value: object) -> str:
+    if isinstance(value, str) and _NAME.match(value) and value.lower() != OURS:
+        return value
+    raise values.BadValueError(
+        f"expected a name of a server of its own, got {values.describe(value)}"
+    )
+
+
+#: What becomes of the servers of a program's own settings.
+OwnServers = Literal["inherit", "none"]
+OWN_SERVERS_MEANING = (
+    "Whether it has the MCP servers of its own settings in a run (`inherit`) or not (`none`), where it can be "
+    "told; `provider show` says what it does without."
+)
+#: The name of a server that a program knows by itself.
+OwnServer = Annotated[str, PlainValidator(_own_name)]
 
 
 class McpServerSettings(Model):
