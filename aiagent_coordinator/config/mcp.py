@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import PlainValidator
@@ -56,6 +56,15 @@ class McpServerSettings(Model):
         {}, "What goes with each request to it. `${VAR}` is expanded."
     )
     enabled: bool = setting(True, "`false` switches off the server of this name of an outer level.")
+
+
+def layers(levels: Sequence[Mapping[str, McpServerSettings]]) -> dict[str, tuple[int, ...]]:
+    """Which levels, counted from the outermost, say something of each server; the last one counts, as a whole."""
+    names = sorted({name for level in levels for name in level})
+    return {
+        name: tuple(number for number, level in enumerate(levels) if name in level)
+        for name in names
+    }
 
 
 def contradictions(

@@ -101,6 +101,15 @@ def test_a_task_switches_off_servers_and_skills_of_its_agent(short_dir: Path) ->
             "skills": ["plaster"],
         }
 
+        # the configuration, and what the task says, together
+        words = ("config", "explain", "mcp_servers", "--json", "--task")
+        (told,) = json.loads(home.run(*words, some["id"]).stdout)["servers"]
+        assert {one["name"]: (one["is_on"], one["off_by"]) for one in told["servers"]} == {
+            "coord": (True, None),
+            "mine": (False, f"task {some['id']}"),
+            "wiki": (True, None),
+        }
+
         # what is not there is no silent nothing: the task fails at once, and nothing was started for it
         failed = home.finished(wrong["id"])
         assert (failed["status"], failed["status_reason"]) == ("failed", "options_invalid")
