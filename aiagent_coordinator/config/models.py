@@ -23,7 +23,7 @@ from aiagent_coordinator.config.fields import (
     setting,
 )
 from aiagent_coordinator.config.http import HttpSettings
-from aiagent_coordinator.config.mcp import McpServerSettings
+from aiagent_coordinator.config.mcp import OWN_SERVERS_MEANING, McpServerSettings, OwnServers
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.permissions import PermissionSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
@@ -202,6 +202,11 @@ class LimitSettings(Model):
         "What happens to a run that is silent for so long; `kill` without. A warning comes at half "
         "of the time.",
     )
+    retry_timeout: PositiveDuration | None = setting(
+        None,
+        "A run whose program does nothing for so long but wait for its provider, or says that it "
+        "will, is stopped; its account is parked where that is a limit. `2m` without.",
+    )
     log_warn: PositiveSize | None = setting(
         None, "Output of a run above which there is a warning; `1GiB` without."
     )
@@ -239,6 +244,7 @@ class LimitSettings(Model):
 _RUN_NAMES = {
     "run_timeout": "run_seconds",
     "silence_timeout": "silence_seconds",
+    "retry_timeout": "retry_seconds",
     "log_warn": "log_warn_bytes",
     "log_max": "log_max_bytes",
     "memory": "memory_bytes",
@@ -396,6 +402,7 @@ class ProjectSettings(SandboxSettings):
         "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
         "then the project's, then the agent's; of one name the innermost counts.",
     )
+    own_servers: OwnServers | None = setting(None, OWN_SERVERS_MEANING)
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
 

@@ -12,6 +12,7 @@ from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.equipment import options_of, servers_of
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
@@ -49,10 +50,8 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
-        options=context.catalog.chosen(record.provider, record.agent_id),
-        servers=()
-        if record.is_guest
-        else context.catalog.servers(record.project_id, record.agent_id),
+        options=options_of(record, context),
+        servers=servers_of(record, context),
         extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
         system_prompt_file=str(system_prompt_file(record, context) or ""),

@@ -9,7 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
-from aiagent_coordinator.scripted_model.server import Fault, ModelServer
+from aiagent_coordinator.scripted_model.faults import Fault
+from aiagent_coordinator.scripted_model.server import ModelServer
 from aiagent_coordinator.scripted_model.turns import PLAN
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--fault", choices=["status", "hang", "drop"], default="")
     parser.add_argument("--after", type=int, default=0)
     parser.add_argument("--times", type=int)
+    parser.add_argument("--lasts", type=float)
     parser.add_argument("--status", type=int, default=429)
     parser.add_argument("--header", type=_header, action="append", default=[])
     parser.add_argument("--body", type=json.loads)
@@ -42,7 +44,9 @@ def main() -> None:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
     headers = tuple(given.header)
-    fault = Fault(given.fault, given.after, given.times, given.status, headers, given.body)
+    fault = Fault(
+        given.fault, given.after, given.times, given.status, headers, given.body, given.lasts
+    )
     server = ModelServer(given.log, plan, fault)
     server.watched = tuple(given.watch)
     sys.stdout.write(f"{server.server_port}\n")
