@@ -147,7 +147,7 @@ class OpenCode:
         self.status(type="idle")
 
     def fault(self, step: Json) -> Json:
-        data = {"message": "it failed", "isRetryable": False}
+        data: Json = {"message": "it failed", "isRetryable": False}
         if isinstance(step["fail"], int):
             data["statusCode"] = step["fail"]
         return {"name": step.get("name", "APIError"), "data": data}
@@ -213,7 +213,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def route(self, method: str) -> None:
         size = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(size) or b"null") or {}
+        body: Json = json.loads(self.rfile.read(size) or b"{}")
         wanted = base64.b64encode(f"opencode:{self.password}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {wanted}":
             self.reply(401, None)
