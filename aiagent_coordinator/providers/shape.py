@@ -200,6 +200,8 @@ class Option(Words):
     path: str = ""
     #: What a person should know of it.
     note: str = ""
+    #: Options that would leave it without effect: refused together.
+    not_with: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> tuple[str, ...]:

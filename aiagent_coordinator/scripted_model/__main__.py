@@ -28,12 +28,15 @@ def main() -> None:
     parser.add_argument("--header", type=_header, action="append", default=[])
     parser.add_argument("--body", type=json.loads)
     parser.add_argument("--watch", action="append", default=[])
+    parser.add_argument("--said", type=_header, action="append", default=[])
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     plan = json.loads(given.plan.read_text("utf-8")) if given.plan else PLAN
     headers = tuple(given.header)
     fault = Fault(given.fault, given.after, given.times, given.status, headers, given.body)
     server = ModelServer(given.log, plan, fault)
     server.watched = tuple(given.watch)
+    server.said, server.kept = tuple(given.said), given.keep
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()
