@@ -104,7 +104,7 @@ def driven(
     *words: str,
     env: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
-    **options: Any,
+    options: Mapping[str, Any] | None = None,
 ) -> Generator[Driven]:
     """Have a CLI do one task with these options. `@URL` in `env` is the model, `@MARK` in `files` a path."""
     told, kept = folder / "plan.json", folder / "requests.jsonl"
@@ -133,7 +133,8 @@ def driven(
         }
         entry = {} if env else _sent_to(name, served)
         home.write(
-            agents={"worker": {"provider": name, **usual, **options}}, ai_providers={name: entry}
+            agents={"worker": {"provider": name, **usual, **(options or {})}},
+            ai_providers={name: entry},
         )
         home.ready()
         task = home.add("Write a file", "Write model.txt.", max_attempts="1")
@@ -223,11 +224,11 @@ def test_a_model_gets_to_see_what_its_agent_was_told(name: str, short_dir: Path,
     without = {"model": case.options["model"]} if "model" in case.options else {}
     (short_dir / "with").mkdir()
     (short_dir / "bare").mkdir()
-    with driven(short_dir / "with", name, clis, WORDS, **case.options) as told:
+    with driven(short_dir / "with", name, clis, WORDS, options=case.options) as told:
         shown = {what: look(told.first) for what, look in case.shown.items()}
         offered = told.offered()
         assert shown == case.expected, told.told()
-    with driven(short_dir / "bare", name, clis, WORDS, **without) as bare:
+    with driven(short_dir / "bare", name, clis, WORDS, options=without) as bare:
         usual = {what: look(bare.first) for what, look in case.shown.items()}
         assert not [key for key in usual if key != "model" and usual[key] == shown[key]]
         assert not case.absent or (case.absent in bare.offered() and case.absent not in offered)
@@ -250,7 +251,7 @@ def test_a_command_runs_under_edits_when_tools_allowed_names_it(
     name: str, allowed: bool, short_dir: Path, clis: Path
 ):
     options = {"tools_allowed": [ALLOWED[name]]} if allowed else {}
-    with driven(short_dir, name, clis, COMMANDS, **options) as told:
+    with driven(short_dir, name, clis, COMMANDS, options=options) as told:
         assert bool(git(told.home.repo, "branch", "--list", BRANCH)) == allowed, told.told()
 
 
@@ -269,8 +270,8 @@ DENIED = {
 def test_a_command_that_tools_denied_names_is_refused_even_where_all_is_approved(
     name: str, denied: bool, short_dir: Path, clis: Path
 ):
-    options = {"tools_denied": [DENIED[name]]} if denied else {}
-    with driven(short_dir, name, clis, COMMANDS, approval="bypass", **options) as told:
+    options = {"approval": "bypass", **({"tools_denied": [DENIED[name]]} if denied else {})}
+    with driven(short_dir, name, clis, COMMANDS, options=options) as told:
         assert bool(git(told.home.repo, "branch", "--list", BRANCH)) != denied, told.told()
 
 
@@ -278,7 +279,7 @@ def test_a_command_that_tools_denied_names_is_refused_even_where_all_is_approved
     "name", [name for name in ("claude", "gemini", "qwen", "vibe") if name in (*WANTED, *MORE)]
 )
 def test_a_run_ends_at_its_turn_limit_and_says_so(name: str, short_dir: Path, clis: Path):
-    with driven(short_dir, name, clis, USUAL, max_turns=3) as told:
+    with driven(short_dir, name, clis, USUAL, options={"max_turns": 3}) as told:
         assert (told.run["outcome"], told.run["reason"]) == ("failed", "turn_limit"), told.told()
         assert len(told.requests) == 3
 
@@ -301,7 +302,7 @@ def test_a_run_ends_at_its_budget_and_says_so(
 ):
     plan = [*BEGIN, {"tool": "get_next_action"}, {**WRITE, "used": 1_000_000}, *END]
     plan = USUAL if env else plan
-    with driven(short_dir, name, clis, plan, env=env, max_budget=0.5) as told:
+    with driven(short_dir, name, clis, plan, env=env, options={"max_budget": 0.5}) as told:
         assert (told.run["outcome"], told.run["reason"]) == ("failed", "cost_limit"), told.told()
 
 
@@ -310,7 +311,7 @@ def test_a_run_ends_at_its_budget_and_says_so(
 )
 def test_a_request_that_hangs_is_given_up_after_its_time(name: str, short_dir: Path, clis: Path):
     hang = ("--fault", "hang", "--after", "3", "--times", "1")
-    with driven(short_dir, name, clis, USUAL, *hang, request_timeout=3) as told:
+    with driven(short_dir, name, clis, USUAL, *hang, options={"request_timeout": 3}) as told:
         ended_so = (told.run["outcome"], told.run["reason"])
         # its own second try, or a failure with its name: the task is tried again, and loses no attempt
         assert ended_so in {("succeeded", None), ("failed", "network")}, told.told()
@@ -324,7 +325,8 @@ def test_a_request_that_hangs_is_given_up_after_its_time(name: str, short_dir: P
 def test_codex_works_in_the_sandbox_that_was_chosen(
     approval: str, mode: str, may_write: bool, short_dir: Path, clis: Path
 ):
-    with driven(short_dir, "codex", clis, USUAL, approval=approval, cli_sandbox=mode) as told:
+    options = {"approval": approval, "cli_sandbox": mode}
+    with driven(short_dir, "codex", clis, USUAL, options=options) as told:
         files = git(told.home.repo, "ls-tree", "--name-only", told.run["commit"] or "main")
         assert ("model.txt" in files) == may_write, told.told()
 
@@ -354,6 +356,6 @@ def test_what_a_project_holds_is_started_only_where_that_is_wanted(
     name: str, wanted: bool, short_dir: Path, clis: Path
 ):
     options = {"project_config": True} if wanted else {}
-    with driven(short_dir, name, clis, USUAL, files=HELD[name], **options) as told:
+    with driven(short_dir, name, clis, USUAL, files=HELD[name], options=options) as told:
         assert told.run["outcome"] == "succeeded", told.told()
         assert (told.home.root / "mark").exists() == wanted, told.told()
