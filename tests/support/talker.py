@@ -62,6 +62,8 @@ SPENDER = """\
 import json, os, sys, time
 here = os.path.dirname(os.path.abspath(__file__))
 told = json.load(open(os.path.join(here, "use.json")))
+if "-p" not in sys.argv:
+    sys.exit(0)  # it is asked for its version
 def say(**event):
     print(json.dumps(event), flush=True)
 say(type="system", subtype="init", session_id="s-1", model="m")
