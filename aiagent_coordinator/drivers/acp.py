@@ -101,6 +101,10 @@ def _wishes(tool_call: schema.ToolCallUpdate) -> list[Wish]:
     title, tool = tool_call.title or str(tool_call.kind or "tool"), kind.capitalize()
     raw: object = tool_call.raw_input
     told = cast("Json", raw) if isinstance(raw, dict) else {"request": str(raw or title)}
+    name = (tool_call.field_meta or {}).get("toolName")
+    if isinstance(name, str) and name.startswith("mcp__"):
+        # a tool of a server, whose title is only what it is called with
+        return [Wish(name, kind, name, told)]
     if kind not in consent.EDITS:
         return [Wish(tool, kind, title, told)]
     named = [told[name] for name in _PATHS if isinstance(told.get(name), str)]

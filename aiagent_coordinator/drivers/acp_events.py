@@ -49,8 +49,8 @@ class Translator:
 
     def flush(self) -> Iterator[Json]:
         """What was written and not yet said."""
-        if self._text:
-            yield {"event": "text", "text": "".join(self._text)}
+        if text := "".join(self._text):
+            yield {"event": "text", "text": text}
         self._text, self._chars = [], 0
 
     def _write(self, text: str) -> Iterator[Json]:
@@ -64,7 +64,8 @@ class Translator:
         arguments = update.get("rawInput")
         if ident not in self._called and (arguments or status in {"in_progress", *_OVER}):
             self._called.add(ident)
-            name = str(update.get("title") or update.get("kind") or "tool")
+            named = _object(update.get("_meta")).get("toolName")
+            name = str(named or update.get("title") or update.get("kind") or "tool")
             yield {
                 "event": "tool_call",
                 "id": ident,

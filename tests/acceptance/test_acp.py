@@ -68,7 +68,11 @@ YES, NO = "allow_once", "reject_once"
 
 @pytest.mark.parametrize(
     ("approval", "answers"),
-    [("ask", [YES, YES, NO, NO, NO]), ("edits", [YES, YES, NO, YES, NO]), ("bypass", [YES] * 5)],
+    [
+        ("ask", [YES, YES, NO, NO, NO, YES, NO]),
+        ("edits", [YES, YES, NO, YES, NO, YES, NO]),
+        ("bypass", [YES] * 7),
+    ],
 )
 def test_the_approval_answers_what_the_agent_asks_for(
     short_dir: Path, approval: str, answers: list[str]
@@ -81,10 +85,13 @@ def test_the_approval_answers_what_the_agent_asks_for(
         ("edit", "Writing a.txt"),
         ("execute", "echo coord get_next_action"),
     ]
-    asks = [
-        {"ask": kind, "title": title, "into": f"asked-{number}"}
-        for number, (kind, title) in enumerate(wanted)
+    asks: list[dict[str, Any]] = [{"ask": kind, "title": title} for kind, title in wanted]
+    # some say only in this place which tool it is
+    asks += [
+        {"ask": "other", "title": "{}", "tool": f"mcp__{server}__get_my_task"}
+        for server in ("coord", "evil")
     ]
+    asks = [{**one, "into": f"asked-{number}"} for number, one in enumerate(asks)]
     with agent(short_dir, approval=approval) as home:
         task = home.add("Ask", plan(*asks, REPORT))["id"]
         assert home.finished(task)["status"] == "succeeded", home.log_text()

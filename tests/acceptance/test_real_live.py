@@ -53,12 +53,16 @@ def told(home: House, task_id: str) -> list[tuple[str | None, bool]]:
     return [(one["way"], one["delivered_at"] is not None) for one in found]
 
 
+SHUT_IN = pytest.param("bwrap", marks=pytest.mark.needs("bwrap"))
+
+
 @pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("sandbox", ["none", SHUT_IN])
 def test_a_real_cli_hears_a_message_in_the_turn_that_it_is_in(
-    name: str, short_dir: Path, clis: Path
+    name: str, sandbox: str, short_dir: Path, clis: Path
 ):
     """Its coordinator is killed while it holds, and a second message comes after that."""
-    live = {"ai_providers": {name: {"mode": "live"}}}
+    live = {"ai_providers": {name: {"mode": "live"}}, "sandbox": sandbox}
     words = planned(short_dir, *BEGIN, HOLD, WRITE, *END)
     with (
         model(short_dir, *words) as served,
@@ -113,6 +117,11 @@ def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
 ACP: dict[str, dict[str, Any]] = {
     "opencode": {"cli_command": "opencode", "cli_args": ["acp"]},
     "gemini": {"cli_command": "gemini", "cli_args": ["--acp", "--skip-trust"]},
+    # else it shows its model our tools only when that searches for them
+    "qwen": {
+        "cli_command": "qwen",
+        "cli_args": ["--acp", "--auth-type", "openai", "--exclude-tools", "tool_search"],
+    },
 }
 
 
@@ -121,14 +130,17 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
     name: str, short_dir: Path, clis: Path
 ):
     entry: dict[str, Any] = {"ai_providers": {name: {"like": "acp", **ACP[name]}}}
-    words = planned(short_dir, *BEGIN, WRITE, *END)
+    # qwen does not tell its model in which folder it works
+    write = WRITE if name != "qwen" else {"shell": "echo written by a model > model.txt"}
+    words = planned(short_dir, *BEGIN, write, *END)
     with (
         model(short_dir, *words) as served,
         working(short_dir, name, clis, served, **entry) as home,
     ):
-        if name == "gemini":
-            # it lets models be chosen that it knows
-            home.write(agents={"worker": {"provider": name}})
+        if name != "opencode":
+            # they let models be chosen that they know
+            approval = "bypass" if name == "qwen" else "edits"
+            home.write(agents={"worker": {"provider": name, "approval": approval}})
             until("it is taken up", lambda: home.logged("config.changed"))
         task = home.add("Write a file", "Write model.txt.", max_attempts="1")["id"]
         done = home.finished(task, RUN_SECONDS)

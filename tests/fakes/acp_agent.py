@@ -129,7 +129,7 @@ class AcpAgent:
         self.answer(message, {"stopReason": reason, "usage": usage})
 
     def step(self, step: Json) -> None:
-        if "tool" in step and self.server is not None:
+        if "tool" in step and "ask" not in step and self.server is not None:
             self.server.call(step["tool"], **step.get("arguments", {}))
         elif "ask" in step:
             self.ask(step)
@@ -159,6 +159,7 @@ class AcpAgent:
             "kind": step["ask"],
             "status": "pending",
             "rawInput": step.get("input", {}),
+            "_meta": {"toolName": step["tool"]} if "tool" in step else {},
             "locations": [{"path": path} for path in step.get("files", ())],
         }
         params = {"sessionId": self.session, "toolCall": call, "options": offered}
