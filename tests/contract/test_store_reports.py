@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -479,6 +480,35 @@ async def test_the_effect_of_a_call_is_found_by_exactly_that_call(
         assert await store.read(lambda unit: effects.find_effect(unit, key, "digest")) is None
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, {"rehearsal/default": (100, 0.5)}),
+        ({"model": "wise-1"}, {"rehearsal/wise-1": (100, 0.5)}),
+        # of one model the whole is said
+        ({"models": {"wise-1": {"in": 7, "cost": 0.1}}}, {"rehearsal/wise-1": (100, 0.5)}),
+        (
+            {"models": {"wise-1": {"in": 90, "cost": 0.4}, "quick-1": {"in": 10, "cost": 0.1}}},
+            {"rehearsal/quick-1": (10, 0.1), "rehearsal/wise-1": (90, 0.4)},
+        ),
+    ],
+)
+async def test_what_a_run_used_is_counted_by_the_models_that_its_program_named(
+    told: dict[str, Any],
+    found: dict[str, tuple[int, float]],
+    store_url: str,
+    clock: ManualClock,
+) -> None:
+    used = {"in": 100, "out": 10, "cache": 5, "cost": 0.5, **told}
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        await store.write(lambda unit: reports.record_started(unit, STARTED))
+        await board.result(replace(RESULT, outcome=RunOutcome.FAILED, reason="signal", usage=used))
+        sums = await store.read(lambda unit: usage.total(unit, "model"))
+        assert {one.key: (one.fresh, one.cost) for one in sums} == found
+        assert {one.runs for one in sums} == {1}
+
+
 async def test_what_runs_used_adds_up_by_whatever_is_asked(
     store_url: str, clock: ManualClock
 ) -> None:
@@ -503,6 +533,8 @@ async def test_what_runs_used_adds_up_by_whatever_is_asked(
             assert [one.key] == keys
             assert (one.runs, one.silent) == (2, 1)
             assert (one.fresh, one.out, one.cache, one.cost) == (100, 10, 5, 0.5)
+        (asked,) = await store.read(lambda unit: usage.total(unit, "model"))
+        assert (asked.key, asked.runs, asked.silent) == ("rehearsal/default", 2, 1)
         days = await store.read(lambda unit: usage.total(unit, "day"))
         assert [(one.runs, one.cost) for one in days] == [(1, 0.5), (1, None)]
         assert days[0].key < days[1].key
