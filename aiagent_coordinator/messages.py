@@ -101,7 +101,7 @@ _ENGLISH: dict[str, str] = {
     "help.option.why": "Why; kept with the task, and told to its agent.",
     "task.approved": "{id} is approved, and {status} now",
     "task.rejected": "{id} is rejected, and {status} now",
-    "status.login": "needs login: {lane}{said}; log in with its program, then: quota clear {lane}",
+    "status.login": "needs login: {lane}{said}; log in with its program; where nothing goes on soon: quota clear {lane}",
     "status.approvals": "waiting for `task approve`: {start} to begin, {finish} results",
     "help.workflow": "Workflows: what agents are told, step by step.",
     "help.workflow.list": "List the workflows of the user and those that ship, and with --project those of "

@@ -17,6 +17,7 @@ from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.logins import login_files
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS, GUEST_TOOLS
@@ -80,7 +81,8 @@ def rendered_for(record: RunRecord, context: Context, prompt: str) -> Rendered:
         SpawnError: the program is not installed.
     """
     definition = context.catalog.get(record.provider)
-    values = replace(launch_values(record, context), prompt=prompt)
+    login = login_files(definition.auth, account_env(record, context))
+    values = replace(launch_values(record, context), prompt=prompt, login_files=login)
     return render(definition, values, context.environ, masker=context.masker)
 
 

@@ -72,6 +72,7 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
             continue  # told by whoever reads the settings
         definition = catalog.get(agent.provider)
         yield from _refused(("agents", name), definition, Chosen(agent.options()), agent)
+        yield from _conflicts(settings, name, agent, definition)
         yield from _mode_refusals(name, agent, definition)
         for server in agent.mcp_servers:
             if not definition.can_report:
@@ -134,6 +135,19 @@ def _refused(
     if entry.extra_args and options.EXTRA_ARGS not in options.supported(definition):
         reason = f"the definition {definition.name} says nowhere where they stand; use cli_args"
         yield (*here, "extra_args"), reason
+
+
+def _conflicts(
+    settings: Settings, name: str, agent: AgentSettings, definition: Definition
+) -> Iterator[tuple[KeyPath, str]]:
+    """Options of an agent, or of its provider, that have no effect beside another of either."""
+    own = Chosen(agent.options())
+    entry = settings.ai_providers.get(agent.provider)
+    for option, reason in options.conflicts(
+        definition, own.over(_of_provider(entry)) if entry else own
+    ):
+        where = ("agents", name) if option in own.names() else ("ai_providers", agent.provider)
+        yield (*where, option), reason
 
 
 def _of_provider(entry: ProviderSettings) -> Chosen:

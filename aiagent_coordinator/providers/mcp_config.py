@@ -30,6 +30,8 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
     if mcp.style is McpStyle.NONE:
         return {}
     settings = _placed(dict(mcp.settings), values.skills_dir)
+    if values.login_files:
+        settings = options.merged(settings, definition.auth.settings)
     settings = options.merged(
         settings, options.settings_of(definition, values.options, values.model)
     )

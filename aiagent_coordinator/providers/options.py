@@ -67,6 +67,18 @@ def refusals(definition: Definition, chosen: Chosen) -> Iterator[tuple[str, str]
             yield name, f"{definition.title} knows {', '.join(allowed)}, not {value!r}"
 
 
+def conflicts(definition: Definition, chosen: Chosen) -> Iterator[tuple[str, str]]:
+    """What of the options has no effect beside another: option and reason."""
+    names = chosen.names()
+    for name in sorted(names & definition.options.keys()):
+        for other in definition.options[name].not_with:
+            if other in names:
+                yield (
+                    name,
+                    f"{definition.title} cannot keep it with {other}: it would have no effect",
+                )
+
+
 def supported(definition: Definition) -> frozenset[str]:
     """The options that reach this CLI."""
     named = set(_named(definition))

@@ -203,7 +203,10 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         left = home.ask("get_remaining")
         assert not left["is_moving"]
         ((reason,),) = {tuple(one["do"] for one in held["reasons"]) for held in left["held"]}
-        assert reason == "log in with its program, then: quota clear talker/default"
+        assert (
+            reason
+            == "log in with its program; where it does not go on soon: quota clear talker/default"
+        )
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout
