@@ -124,6 +124,7 @@ class Known:
 
     def _accounts(self, probe: Probe) -> dict[str, str]:
         """What is known of the login of each account, asked with the variables of its runs."""
+        from aiagent_coordinator.providers.environment import of_account
         from aiagent_coordinator.providers.probing import login_of, probe_env
 
         definition = probe.definition
@@ -136,7 +137,7 @@ class Known:
             own = {key: value.get_secret_value() for key, value in account.env.items()}
             if account.home is not None:
                 own["HOME"] = str(account.home)
-            found[name] = login_of(definition, probe.path, env | own).value
+            found[name] = login_of(definition, probe.path, of_account(env, own)).value
         return found
 
     def _in_use(self, name: str) -> int | None:

@@ -16,7 +16,7 @@ from aiagent_coordinator.pipeline.equipment import options_of, servers_of
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
-from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.environment import child_env, of_account
 from aiagent_coordinator.providers.logins import login_files
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
@@ -127,9 +127,8 @@ def account_env(record: RunRecord, context: Context) -> dict[str, str]:
             hint=f"there are: {', '.join(accounts)}",
         )
     others = _of_accounts(record, context)
-    return {name: value for name, value in env.items() if name not in others} | dict(
-        accounts[named]
-    )
+    env = {name: value for name, value in env.items() if name not in others}
+    return of_account(env, accounts[named])
 
 
 def _of_accounts(record: RunRecord, context: Context) -> frozenset[str]:
