@@ -222,6 +222,8 @@ _ENGLISH: dict[str, str] = {
     "help.option.drain": "Start nothing more, and stop when the last running agent has ended.",
     "help.option.until_done": "End when no task goes on by itself any more: with 0 if all "
     "succeeded, else with 1 and the list.",
+    "help.option.until_stdin": "End, the agents too, when standard input, a pipe, is closed: with the "
+    "program that started this one.",
     "help.option.until_project": "With --until-done: only the tasks of this project count.",
     "help.option.description": "What is to be done; `-` reads it from standard input.",
     "help.option.json": "Print JSON.",
@@ -239,6 +241,10 @@ _ENGLISH: dict[str, str] = {
     "help.option.priority": "Higher comes first.",
     "help.option.budget": "What all its runs may use: tokens like 50k or 2M, or money like $2; may be given "
     "for both.",
+    "help.option.mcp_servers": "Of the MCP servers that its agent has beside ours, only these: A,B.",
+    "help.option.no_mcp_servers": "No MCP servers but ours.",
+    "help.option.skills": "Of its agent's skills, only these: A,B.",
+    "help.option.no_skills": "No skills.",
     "help.option.by": "What sums are made by; a day is one of UTC.",
     "help.option.days": "Only runs that ended in the last N days.",
     "help.option.project": "The project it belongs to.",
@@ -377,6 +383,7 @@ _ENGLISH: dict[str, str] = {
     "provider.origin.shipped": "{file} (shipped)",
     "provider.origin.user": "{file} (your own)",
     "provider.origin.inline": "{place}, made from {base}",
+    "provider.test.begun": "Starting {title} {version} with a task of its own; nothing of it stays.",
     "provider.test.started": "the program started",
     "provider.test.authenticated": "it came back to us and authenticated",
     "provider.test.reported": "it called our tools and reported",
@@ -398,6 +405,8 @@ _ENGLISH: dict[str, str] = {
     "doctor.repository_fix": "git init {path}, or set workspace: directory",
     "doctor.server": "runs as process {pid}",
     # input
+    "input.equipment_twice": "--{option} and --no-{option} cannot stand together",
+    "input.equipment_empty": "--{option} needs names, as A,B; --no-{option} is for none",
     "input.check": "--check {value!r} is no command: {reason}",
     "input.not_utf8": "the text on standard input is not UTF-8",
     "input.too_long": "the text on standard input is longer than {limit} KiB",
@@ -488,6 +497,7 @@ _ENGLISH: dict[str, str] = {
     "quota.somebody": "somebody clears it",
     "quota.bad_when": "WHEN is a duration like 2h or 3d, or an instant like 2026-01-31T18:00:00Z; not {when}",
     # results
+    "task.none_of": "none",
     "task.added": "Task {id} added: {status}.",
     "task.answered": "Answered; task {id} is {status}.",
     "task.retried": "Task {id} is {status} again.",
@@ -536,6 +546,8 @@ _ENGLISH: dict[str, str] = {
     "stop.limit_none": "After {seconds} s no agent is at work any more, but it has not ended",
     "stop.limit_run": "{run}: agent {agent} in project {project}, task {task}",
     "stop.both": "--kill and --drain contradict each other",
+    "lifeline.no_pipe": "--until-stdin-closes: standard input is no pipe, so nobody can close it",
+    "lifeline.no_pipe_hint": "start it with a pipe that you hold open, or without the option",
     "until_done.alone": "{option} has no meaning before {command}",
     "until_done.all": "Every task succeeded.",
     "until_done.early": "stopped before everything was done",

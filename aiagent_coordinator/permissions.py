@@ -75,26 +75,51 @@ def about(arguments: Mapping[str, Any]) -> str:
     for name in _ABOUT:
         found = arguments.get(name)
         if isinstance(found, str):
-            # a path that leaves a folder again is not in it
-            return posixpath.normpath(found) if name in _PATHS and ".." in found else found
+            return _plain_path(found) if name in _PATHS else found
         if isinstance(found, list):
             return shlex.join(str(word) for word in cast("list[object]", found))
     return json.dumps(arguments, ensure_ascii=False, sort_keys=True)
 
 
-def decide(permissions: Permissions, tool: str, arguments: Mapping[str, Any]) -> Verdict:
+def _names_file(arguments: Mapping[str, Any]) -> bool:
+    """Whether a path is what a call is mainly about."""
+    first = next((name for name in _ABOUT if isinstance(arguments.get(name), str | list)), "")
+    return first in _PATHS
+
+
+def _both_ways(path: str, folder: str) -> list[str]:
+    """A path as it is, and from the folder or from the root."""
+    if not folder or not path:
+        return [path]
+    whole = _plain_path(posixpath.join(folder, path))
+    below = posixpath.relpath(whole, folder)
+    return [path, whole] if below.split("/")[0] == ".." else [path, whole, below]
+
+
+def _plain_path(path: str) -> str:
+    """A path without detours: what leaves a folder again is not in it, and a dot hides nothing."""
+    plain = posixpath.normpath(path) if path else path
+    return f"/{plain.lstrip('/')}" if plain.startswith("/") else plain
+
+
+def decide(
+    permissions: Permissions, tool: str, arguments: Mapping[str, Any], folder: str = ""
+) -> Verdict:
     """What the rules say of one call.
 
     Args:
         permissions: The rules.
         tool: The tool's name.
         arguments: What it is called with.
+        folder: Where the program works: a rule may name a file from there or from the root, whichever
+            of them the program says.
     """
     text = about(arguments)
-    parts = [text, *(part.strip() for part in _JOINTS.split(text))] if _is_shell(tool) else [text]
-    if any(_matches(rule, tool, part) for rule in permissions.deny for part in parts):
+    texts = _both_ways(text, folder) if _names_file(arguments) else [text]
+    parts = [part.strip() for part in _JOINTS.split(text)] if _is_shell(tool) else []
+    if any(_matches(rule, tool, part) for rule in permissions.deny for part in (*texts, *parts)):
         return Verdict.DENY
-    if any(_allows(rule, tool, text) for rule in permissions.allow):
+    if any(_allows(rule, tool, one) for rule in permissions.allow for one in texts):
         return Verdict.ALLOW
     return Verdict.ASK if permissions.asks else Verdict.DENY
 

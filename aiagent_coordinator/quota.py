@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -250,6 +250,11 @@ def spent(usage: Mapping[str, Any] | None, unit: Unit) -> float:
         return float(sum(int(usage.get(name) or 0) for name in ("in", "out", "cache")))
     cost = usage.get("cost")
     return float(cost if cost is not None else usage.get("estimate") or 0.0)
+
+
+def midnight(now: datetime) -> datetime:
+    """When the day of an instant began: budgets of a day count days of UTC."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def middle(numbers: Iterable[float]) -> float:

@@ -575,7 +575,8 @@ def _connected(mcp_config: str) -> Generator[Server]:
     try:
         with open(mcp_config, encoding="utf-8") as file:
             entries: dict[str, Json] = json.load(file)["mcpServers"]
-        entry = next(iter(entries.values()))
+        # servers of the user's may stand beside ours
+        entry = entries.get("coord") or next(iter(entries.values()))
     except (OSError, ValueError, LookupError, StopIteration) as error:
         raise BadScriptError(f"--mcp-config {mcp_config}: names no server: {error!r}") from error
     server = Server(entry)

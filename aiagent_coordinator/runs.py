@@ -70,6 +70,7 @@ REASONS: dict[str, ReasonClass] = {
             "refused_permission",
             "workflow_not_found",
             "workspace_invalid",
+            "options_invalid",
             "attempts_exhausted",
         ),
         ReasonClass.PERMANENT,

@@ -414,6 +414,8 @@ class Task:
     review_by: str | None = None
     #: What all its runs may use: `tokens`, `usd`; None: what the settings say.
     budget: dict[str, float] | None = None
+    #: Names of `mcp_servers` and `skills` that it is given; a kind that is absent: all its agent has.
+    options: dict[str, list[str]] | None = None
     #: How often its result was sent back.
     review_rounds: int = 0
     #: What was said of it: `verdict`, `by`, `at`, `reason`, oldest first.

@@ -44,6 +44,9 @@ class TaskDraft:
     needs_approval: bool = False
     #: Whose word its result needs: `person`, or an agent.
     review_by: str | None = None
+    #: Which servers and skills of its agent it is given; None: all.
+    mcp_servers: tuple[str, ...] | None = None
+    skills: tuple[str, ...] | None = None
 
     def texts(self) -> tuple[str, ...]:
         """Every text that may hold variables."""

@@ -83,10 +83,10 @@ def _play(root: Path, *, quiet: bool) -> list[Scene]:
     world = make_world(root)
     place = Place(world.config, paths.StateDir(world.state), paths.default_socket(world.config))
     say(text("demo.repository"))
-    pid = demo_process.start(world.config, world.log)
+    daemon = demo_process.start(world.config, world.log)
     finished = False
     try:
-        demo_process.wait_ready(pid, place, world.log)
+        demo_process.wait_ready(daemon, place, world.log)
         say(text("demo.started"))
         with board(place) as client:
             scenes = add_tasks(client)
@@ -95,7 +95,7 @@ def _play(root: Path, *, quiet: bool) -> list[Scene]:
                 play(client, scenes, tell, show)
         finished = all(scene.task["status"] == TaskStatus.SUCCEEDED for scene in scenes)
     finally:
-        demo_process.stop(pid, place, kill=not finished)
+        demo_process.stop(daemon, place, kill=not finished)
     say(text("demo.stopped"))
     return scenes
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from aiagent_coordinator import paths
@@ -25,8 +26,18 @@ POLL_SECONDS = 0.05
 TAIL_LINES = 5
 
 
-def start(config: Path, log: Path, more: Mapping[str, str] | None = None) -> int:
-    """Start the default command as its own program, in its own process group, and give its pid.
+@dataclass(frozen=True)
+class Daemon:
+    """A default command of ours: its pid, and the end of the pipe whose closing ends it."""
+
+    pid: int
+    lifeline: int
+
+
+def start(config: Path, log: Path, more: Mapping[str, str] | None = None) -> Daemon:
+    """Start the default command as its own program, in its own process group.
+
+    However we end, it ends too, with its agents.
 
     Args:
         config: Its configuration.
@@ -34,6 +45,7 @@ def start(config: Path, log: Path, more: Mapping[str, str] | None = None) -> int
         more: Variables that it gets in addition.
     """
     words = [sys.executable, "-P", "-m", "aiagent_coordinator", "--config", str(config)]
+    words += ["--until-stdin-closes"]
     # settings of the user's own coordinator are none of the demo's
     environment = {
         name: value
@@ -41,21 +53,24 @@ def start(config: Path, log: Path, more: Mapping[str, str] | None = None) -> int
         if not name.startswith("AIAGENT_COORDINATOR_")
     } | dict(more or {})
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawn(
+    theirs, ours = os.pipe()
+    pid = os.posix_spawn(
         sys.executable,
         words,
         environment,
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, theirs, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ],
         # Ctrl-C is for the demo, which then stops this in order
         setpgroup=0,
     )
+    os.close(theirs)
+    return Daemon(pid, ours)
 
 
-def wait_ready(pid: int, place: Place, log: Path) -> None:
+def wait_ready(daemon: Daemon, place: Place, log: Path) -> None:
     """Wait until the server answers.
 
     Raises:
@@ -70,7 +85,7 @@ def wait_ready(pid: int, place: Place, log: Path) -> None:
             pass
         else:
             return
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        ended, status = os.waitpid(daemon.pid, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
             raise CoordinatorError(text("demo.ended", status=code), hint=_tail(log))
@@ -87,14 +102,15 @@ def _tail(log: Path) -> str:
         return ""
 
 
-def stop(pid: int, place: Place, *, kill: bool) -> None:
+def stop(daemon: Daemon, place: Place, *, kill: bool) -> None:
     """End server and loop, and every agent when it did not go well; bounded whatever happens."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _send(pid, signal.SIGUSR1 if kill else signal.SIGTERM)
-        if not _reaped(pid, STOP_SECONDS):
-            _send(pid, signal.SIGKILL)
-            _reaped(pid, STOP_SECONDS)
+        _send(daemon.pid, signal.SIGUSR1 if kill else signal.SIGTERM)
+        if not _reaped(daemon.pid, STOP_SECONDS):
+            _send(daemon.pid, signal.SIGKILL)
+            _reaped(daemon.pid, STOP_SECONDS)
+        os.close(daemon.lifeline)
         _kill_runs(place.state_dir)
         door = paths.door_of(place.socket)
         for leftover in (*paths.pointer_files(place.config), place.socket, door):

@@ -38,17 +38,26 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 )
 @click.option("--until-done", is_flag=True, help=text("help.option.until_done"))
 @click.option("--project", metavar="ID", help=text("help.option.until_project"))
+@click.option("--until-stdin-closes", is_flag=True, help=text("help.option.until_stdin"))
 @options.daemon
 @click.pass_context
-def main(context: click.Context, until_done: bool, project: str | None) -> int:
+def main(
+    context: click.Context, until_done: bool, project: str | None, until_stdin_closes: bool
+) -> int:
     """Run server and loop when no command is named."""
     if context.invoked_subcommand is None:
-        from aiagent_coordinator.cli import serve
+        from aiagent_coordinator.cli import lifeline, serve
 
         if project is not None and not until_done:
             raise ValidationError(text("until_done.project"))
+        if until_stdin_closes:
+            lifeline.hold()
         return serve.run_both(options.current(), until_done=until_done, project=project)
-    for given, name in ((until_done, "--until-done"), (project, "--project")):
+    for given, name in (
+        (until_done, "--until-done"),
+        (project, "--project"),
+        (until_stdin_closes, "--until-stdin-closes"),
+    ):
         if given:
             raise ValidationError(
                 text("until_done.alone", option=name, command=context.invoked_subcommand)

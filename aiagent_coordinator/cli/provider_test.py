@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +83,12 @@ def test(name: str, scripted: bool, model: str | None, keep: bool, as_json: bool
         raise ValidationError(text("provider.test.absent", title=definition.title), hint=hint)
     canary = Canary(known.loaded, definition, model, Path(tempfile.mkdtemp(prefix="aac-test-")))
     try:
+        if not as_json:
+            output.talk(
+                text("provider.test.begun", title=definition.title, version=found["version"])
+            )
         with scripted_model(canary) if scripted else contextlib.nullcontext():
-            answer = canary.fly()
+            answer = canary.fly(_silent if as_json else _tell_step)
     finally:
         if not keep:
             shutil.rmtree(canary.folder, ignore_errors=True)
@@ -123,21 +128,22 @@ class Canary:
             self.folder / "canary.yaml", StateDir(self.folder / "state"), self.folder / "s"
         )
 
-    def fly(self) -> dict[str, Any]:
-        """Start everything, do the task, end everything."""
+    def fly(self, tell: Callable[[str], None]) -> dict[str, Any]:
+        """Start everything, do the task, end everything; each step is told when it is done."""
         log = self.folder / "canary.log"
         text_of = yaml.safe_dump(self._settings(), sort_keys=False)
         (self.folder / "canary.yaml").write_text(text_of, "utf-8")
         key = {_KEY: self.key} if self.key else {}
         began = time.monotonic()
-        pid = demo_process.start(self.folder / "canary.yaml", log, key)
+        daemon = demo_process.start(self.folder / "canary.yaml", log, key)
         run: dict[str, Any] = {}
         try:
-            demo_process.wait_ready(pid, self.place, log)
-            run = self._run()
+            demo_process.wait_ready(daemon, self.place, log)
+            run = self._run(tell)
         finally:
-            demo_process.stop(pid, self.place, kill=run.get("phase") != "ended")
-        steps = {name: bool(run.get(known)) for name, known in _STEPS}
+            demo_process.stop(daemon, self.place, kill=run.get("phase") != "ended")
+        done = _done(run)
+        steps = {name: name in done for name, _ in _STEPS}
         return {
             "ok": all(steps.values()) and run.get("outcome") == "succeeded",
             "seconds": round(time.monotonic() - began, 1),
@@ -175,14 +181,19 @@ class Canary:
             "projects": [{"id": _PROJECT, "workspace": "scratch"}],
         }
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self, tell: Callable[[str], None]) -> dict[str, Any]:
         deadline = time.monotonic() + RUN_SECONDS
+        told: set[str] = set()
         with board(self.place) as client:
             task = client.call("create_task", _TASK)["task"]
             run: dict[str, Any] = {}
             while time.monotonic() < deadline:
                 runs = client.call("list_runs", {"task_id": task["id"]})["runs"]
                 run = runs[0] if runs else {}
+                for name in _done(run):
+                    if name not in told:
+                        told.add(name)
+                        tell(name)
                 if run.get("phase") == "ended":
                     break
                 time.sleep(POLL_SECONDS)
@@ -216,19 +227,22 @@ def scripted_model(canary: Canary) -> Generator[None]:
     log, said = canary.folder / "model.jsonl", canary.folder / "port"
     log.touch()
     words = [sys.executable, "-P", "-m", "aiagent_coordinator.scripted_model", str(log)]
-    words += ["--plan", str(canary.folder / "plan.json")]
+    words += ["--plan", str(canary.folder / "plan.json"), "--until-stdin-closes"]
     writing = os.O_WRONLY | os.O_CREAT
+    # it ends with us, however we end
+    theirs, lifeline = os.pipe()
     pid = os.posix_spawn(
         sys.executable,
         words,
         dict(os.environ),
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, theirs, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(said), writing, 0o600),
             (os.POSIX_SPAWN_OPEN, 2, str(canary.folder / "model.err"), writing, 0o600),
         ],
         setpgroup=0,
     )
+    os.close(theirs)
     try:
         url = f"http://127.0.0.1:{_port(said)}"
         option = definition.options["base_url"]
@@ -239,8 +253,9 @@ def scripted_model(canary: Canary) -> Generator[None]:
         canary.model = f"{vendor}{_MODEL}"
         yield
     finally:
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        os.close(lifeline)
 
 
 def _port(file: Path) -> int:
@@ -254,13 +269,26 @@ def _port(file: Path) -> int:
     raise CoordinatorError(text("provider.test.no_model"))
 
 
+def _done(run: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(name for name, known in _STEPS if run.get(known))
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def _tell_step(name: str, level: str = "ok") -> None:
+    output.result(f"{text(f'doctor.level.{level}'):<7}  {text(f'provider.test.{name}')}")
+    output.flush()
+
+
 def _tell(answer: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         output.json_result(answer)
         return
     for name, done in answer["steps"].items():
-        mark = text(f"doctor.level.{'ok' if done else 'fault'}")
-        output.result(f"{mark:<7}  {text(f'provider.test.{name}')}")
+        if not done:
+            _tell_step(name, "fault")
     key = "provider.test.ok" if answer["ok"] else "provider.test.failed"
     reason = answer["reason"] or answer["error"] or answer["outcome"] or "?"
     output.result(text(key, seconds=answer["seconds"], reason=reason))

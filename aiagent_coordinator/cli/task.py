@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from aiagent_coordinator.cli import options, output
+from aiagent_coordinator.cli import equipment, options, output
 from aiagent_coordinator.cli.connect import call, call_pages, locate
 from aiagent_coordinator.cli.later import Later
 from aiagent_coordinator.errors import ValidationError
@@ -44,6 +44,7 @@ task.add_command(Later("unlock", "unlock", "unlock_task", "task."))
 @click.option(
     "--budget", "budgets", multiple=True, metavar="AMOUNT", help=text("help.option.budget")
 )
+@equipment.options
 @options.as_json
 @options.common
 def add(
@@ -62,6 +63,7 @@ def add(
     workflow: str | None,
     budgets: tuple[str, ...],
     as_json: bool,
+    **given: str | bool | None,
 ) -> None:
     """Put a task on the board."""
     arguments = {
@@ -78,6 +80,7 @@ def add(
         "budget": list(budgets) or None,
         "needs_approval": needs_approval or None,
         "review_by": review_by,
+        **equipment.given(given),
     }
     made = call(options.current(), "create_task", **arguments)["task"]
     if as_json:
@@ -130,7 +133,7 @@ def show(task_id: str, as_json: bool) -> None:
         output.json_result({**around, **found})
         return
     known = {name: value for name, value in found.items() if name != "question"}
-    output.facts(output.localized(known, locate(options.current()).zone))
+    output.facts(output.localized(equipment.shown(known), locate(options.current()).zone))
     if answer.get("parked"):
         output.result(answer["parked"])
     questions: list[dict[str, Any]] = answer.get("questions") or []

@@ -202,6 +202,11 @@ class LimitSettings(Model):
         "What happens to a run that is silent for so long; `kill` without. A warning comes at half "
         "of the time.",
     )
+    retry_timeout: PositiveDuration | None = setting(
+        None,
+        "A run whose program does nothing for so long but wait for its provider, or says that it "
+        "will, is stopped; its account is parked where that is a limit. `2m` without.",
+    )
     log_warn: PositiveSize | None = setting(
         None, "Output of a run above which there is a warning; `1GiB` without."
     )
@@ -239,6 +244,7 @@ class LimitSettings(Model):
 _RUN_NAMES = {
     "run_timeout": "run_seconds",
     "silence_timeout": "silence_seconds",
+    "retry_timeout": "retry_seconds",
     "log_warn": "log_warn_bytes",
     "log_max": "log_max_bytes",
     "memory": "memory_bytes",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from aiagent_coordinator.clock import SystemClock
 from aiagent_coordinator.providers.told import told
 
 #: A pair whose answer could not be used is left alone this long at first.
@@ -38,6 +40,7 @@ class Cooldowns:
 
     policy: ErrorProtection
     monotonic: Callable[[], float]
+    now: Callable[[], datetime] = SystemClock().now
     _rests: dict[Pair, _Rest] = field(default_factory=dict[Pair, "_Rest"])
 
     def failed(self, pair: Pair, text: str) -> None:
@@ -48,6 +51,7 @@ class Cooldowns:
         if self.policy.quota_detection_enabled:
             limit = told(
                 text,
+                self.now().astimezone(),
                 margin_percent=self.policy.quota_margin_percent,
                 most_seconds=self.policy.max_cooldown_seconds,
             )

@@ -44,7 +44,7 @@ class Drifts:
         if record.reason != REASON or not record.argv:
             return
         told = str((record.diagnosis or {}).get("text", ""))[:_MOST_CHARS]
-        program = self.identify(Path(record.argv[0]))
+        program = self.identify(Path(record.program))
         self._refusals[record.provider] = _Refusal(program, told)
 
     def why_not(self, definition: Definition) -> str | None:

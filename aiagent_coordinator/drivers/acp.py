@@ -10,34 +10,31 @@ Exit status: 0 its last turn ended well; 1 it did not, or the agent broke off; 1
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
-import anyio.to_thread
 
-from aiagent_coordinator.drivers import consent
+from aiagent_coordinator.drivers import consent, driving
 from aiagent_coordinator.drivers.acp_events import Translator
-from aiagent_coordinator.drivers.words import (
-    MAX_WORD_BYTES,
-    Json,
-    Lines,
-    Word,
-    read_word,
-    say,
-    say_heard,
+from aiagent_coordinator.drivers.driving import (
+    ANSWER_SECONDS,
+    CANCEL_SECONDS,
+    CLOSE_SECONDS,
+    MAX_MESSAGE_BYTES,
+    Given,
 )
+from aiagent_coordinator.drivers.endings import NOT_STARTED
+from aiagent_coordinator.drivers.leave import Leave, Wish, changes_of
+from aiagent_coordinator.drivers.words import Json, Word, say
+from aiagent_coordinator.permissions import about
 
 try:
     import acp
@@ -48,7 +45,7 @@ except ImportError:  # pragma: no cover - an installation without the extra
         "aiagent-coordinator: the package agent-client-protocol is missing: "
         "pip install 'aiagent-coordinator[acp]'\n"
     )
-    sys.exit(127)
+    sys.exit(NOT_STARTED)
 
 if TYPE_CHECKING:
     from acp.client.connection import ClientSideConnection
@@ -56,35 +53,12 @@ if TYPE_CHECKING:
 
     _Choices = Sequence[schema.SessionConfigOptionSelect | schema.SessionConfigOptionBoolean]
 
-#: An agent's start on a busy machine, and each of its first answers.
-START_SECONDS = 120.0
-#: For an agent to end a turn that was cancelled, and then itself; within the grace of the shim.
-CANCEL_SECONDS = 2.0
-CLOSE_SECONDS = 2.0
-#: One message of an agent.
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-NOT_STARTED = 127
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the run says."""
-
-    prompt: str
-    approval: str
-    mcp: Path
-    resume: str
-    model: str
-    asks: bool
-    command: tuple[str, ...]
-
 
 class Client:
     """What the agent may ask of us: whether it may do something. Files and terminals are its own affair."""
 
     def __init__(self, given: Given) -> None:
-        self._given = given
-        self._desk = consent.Desk.of(os.environ)
+        self._leave = Leave(given.approval, asks=given.asks)
         #: What it does is to be broken off: nothing is allowed any more.
         self.is_cancelled = False
 
@@ -97,16 +71,9 @@ class Client:
     ) -> schema.RequestPermissionResponse:
         """Answer by policy, or ask a person through our server."""
         del session_id
-        title, ident = tool_call.title or str(tool_call.kind or "tool"), tool_call.tool_call_id
-        decision = consent.settle(self._given.approval, str(tool_call.kind or "other"), title)
-        event: Json = {"event": "permission", "id": ident, "title": title[:500]}
-        if decision == "asked":
-            raw: object = tool_call.raw_input
-            about = cast("Json", raw) if isinstance(raw, dict) else {"request": str(raw or title)}
-            decision = await self._ask(tool_call, about, event)
-        say({**event, "decision": decision})
+        is_allowed = await self._leave.give(tool_call.tool_call_id, _wishes(tool_call))
         offered = [{"kind": one.kind, "optionId": one.option_id} for one in options]
-        chosen = consent.choose(offered, is_allowed=decision == "allowed")
+        chosen = consent.choose(offered, is_allowed=is_allowed)
         if chosen is None or self.is_cancelled:
             return schema.RequestPermissionResponse(
                 outcome=schema.DeniedOutcome(outcome="cancelled")
@@ -115,17 +82,6 @@ class Client:
             outcome=schema.AllowedOutcome(outcome="selected", option_id=chosen)
         )
 
-    async def _ask(
-        self, tool_call: schema.ToolCallUpdate, about: Json, event: Json
-    ) -> consent.Decision:
-        if not self._given.asks or self._desk is None:
-            return "denied"
-        say({**event, "decision": "asked"})
-        tool = str(tool_call.kind or "other").capitalize()
-        work = partial(self._desk.ask, tool, about, tool_call.tool_call_id)
-        is_allowed, _ = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        return "allowed" if is_allowed else "denied"
-
     async def session_update(self, session_id: str, update: object, **_more: object) -> None:
         """Nothing: the messages themselves are read, also those that the library does not know."""
         del session_id, update
@@ -133,6 +89,28 @@ class Client:
     def on_connect(self, conn: object) -> None:
         """Nothing: we hold the connection ourselves."""
         del conn
+
+
+#: Under one of these names an agent's request says which file it is about.
+_PATHS = ("file_path", "filePath", "filepath", "path", "absolute_path")
+
+
+def _wishes(tool_call: schema.ToolCallUpdate) -> list[Wish]:
+    """What an agent asks leave for, and each further file that it says it would change by it."""
+    kind = str(tool_call.kind or "other")
+    title, tool = tool_call.title or str(tool_call.kind or "tool"), kind.capitalize()
+    raw: object = tool_call.raw_input
+    told = cast("Json", raw) if isinstance(raw, dict) else {"request": str(raw or title)}
+    if kind not in consent.EDITS:
+        return [Wish(tool, kind, title, told)]
+    named = [told[name] for name in _PATHS if isinstance(told.get(name), str)]
+    located = [one.path for one in tool_call.locations or ()]
+    files = changes_of([*named, *located], tool, kind)
+    known = Path(about(told)).absolute()
+    more = [one for one in files if Path(one.title).absolute() != known]
+    # outside the workspace no approval of edits holds for the whole of it
+    kinds = {one.kind for one in files} - {kind}
+    return [Wish(tool, next(iter(kinds), kind), title, told), *more]
 
 
 class Session:
@@ -181,7 +159,7 @@ class Session:
         can = hello.agent_capabilities
         within = can.session_capabilities if can else None
         self._can_close = bool(within and within.close is not None)
-        servers = _servers(self._given.mcp)
+        servers = _servers(self._given.mcp) if self._given.mcp else []
         modes, choices = None, None
         if self._given.resume:
             modes, choices = await self._go_on(
@@ -257,9 +235,7 @@ class Session:
         is_well = await self._turn(self._given.prompt)
         while self._words and not self.is_ending:
             said, self._words = self._words, []
-            for word in said:
-                say_heard(word.id)
-            is_well = await self._turn("\n\n".join(word.text for word in said))
+            is_well = await self._turn(driving.join_heard(said))
         return is_well
 
     async def _turn(self, text: str) -> bool:
@@ -360,97 +336,43 @@ async def _agent(given: Given) -> AsyncGenerator[Session]:
         cast("Any", client), program, *words, env=os.environ, transport_kwargs=pipes
     ) as (conn, _process):
         session = Session(given, client, conn)
-        with anyio.fail_after(START_SECONDS):
+        with anyio.fail_after(ANSWER_SECONDS):
             await session.open()
         yield session
         await session.close()
 
 
-async def _listen(session: Session) -> None:
-    """Take words of people until there are none any more."""
-    lines = Lines(MAX_WORD_BYTES)
-    while True:
-        await anyio.wait_readable(0)
-        data = os.read(0, 64 * 1024)
-        if not data:
-            return
-        for line in lines.feed(data):
-            word = read_word(line)
-            if word is not None:
-                await session.hear(word)
+async def _drive(given: Given) -> int:
+    """Everything; gives the exit status, or minus the signal that ended it."""
+    is_well = False
+    async with (
+        driving.ending() as ending,
+        _agent(given) as session,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(ending.heed, session.end, tasks)
+        tasks.start_soon(driving.listen, session.hear)
+        try:
+            is_well = await session.work()
+        except ConnectionError:
+            if not ending.is_wanted:
+                driving.say_broken("the agent broke off the conversation")
+        tasks.cancel_scope.cancel()
+    return ending.status(is_well=is_well)
 
 
 async def drive(given: Given) -> int:
-    """Everything; gives the exit status, or minus the signal that ended it."""
-    ended_by: list[int] = []
-    is_well = False
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with _agent(given) as session, anyio.create_task_group() as tasks:
-
-            async def heed() -> None:
-                async for number in signals:
-                    ended_by.append(number)
-                    await session.end()
-                    tasks.cancel_scope.cancel()
-
-            tasks.start_soon(heed)
-            tasks.start_soon(_listen, session)
-            try:
-                is_well = await session.work()
-            except ConnectionError:
-                if not ended_by:
-                    _broken("the agent broke off the conversation")
-            tasks.cancel_scope.cancel()
-    return -ended_by[0] if ended_by else int(not is_well)
-
-
-def _given() -> Given:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--prompt", type=Path, required=True)
-    parser.add_argument("--approval", default="edits")
-    parser.add_argument("--mcp", type=Path, required=True)
-    parser.add_argument("--resume", default="")
-    parser.add_argument("--model", default="")
-    parser.add_argument("--permissions", default="")
-    parser.add_argument("command", nargs="+")
-    said = parser.parse_args()
-    return Given(
-        said.prompt.read_text("utf-8"),
-        said.approval,
-        said.mcp,
-        said.resume,
-        said.model,
-        bool(said.permissions),
-        tuple(said.command),
-    )
-
-
-def main() -> None:
-    """Drive it, and end as it ended."""
-    logging.disable(logging.CRITICAL)  # the library logs each message that it does not know
-    given = _given()
+    """The same, and why there was no session at all."""
     try:
-        status = anyio.run(drive, given)
+        return await _drive(given)
     except TimeoutError:
-        status = _broken(f"the agent did not begin a session within {START_SECONDS:g} s")
+        return driving.say_broken(f"the agent did not begin a session within {ANSWER_SECONDS:g} s")
     except ConnectionError:
-        status = _broken("the agent ended before it had a session")
+        return driving.say_broken("the agent ended before it had a session")
     except RequestError as error:
-        status = _broken(_said(error))
-    except OSError as error:
-        sys.stderr.write(f"cannot start {given.command[0]}: {error.strerror}\n")
-        status = NOT_STARTED
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    sys.exit(status)
-
-
-def _broken(text: str) -> int:
-    say({"event": "fault", "text": text, "status": None, "retry_after_seconds": None})
-    sys.stderr.write(f"{text}\n")
-    return 1
+        return driving.say_broken(_said(error))
 
 
 if __name__ == "__main__":
-    main()
+    logging.disable(logging.CRITICAL)  # the library logs each message that it does not know
+    driving.run(drive, driving.read_given())

@@ -18,6 +18,7 @@ import time
 import uuid
 from pathlib import Path
 
+from aiagent_coordinator.drivers.endings import NOT_STARTED, end_like, say_not_started
 from aiagent_coordinator.drivers.words import (
     MAX_WORD_BYTES,
     Json,
@@ -36,8 +37,6 @@ CHUNK_BYTES = 256 * 1024
 LOOK_SECONDS = 0.5
 #: So long after a turn a word that was not taken up keeps its input open.
 PATIENCE_SECONDS = 30.0
-#: What a shell answers for a program that cannot be started.
-NOT_STARTED = 127
 
 
 class Driver:
@@ -177,14 +176,6 @@ def _handle_of(pid: int) -> int | None:
         return None
 
 
-def end_like(returncode: int) -> None:
-    """End as the CLI did: with its code, or by its signal. Does not return."""
-    if returncode < 0:
-        signal.signal(-returncode, signal.SIG_DFL)
-        os.kill(os.getpid(), -returncode)
-    sys.exit(max(returncode, 0))
-
-
 def main() -> None:
     """Start the CLI and drive it."""
     _, _, prompt, _, *command = sys.argv  # --prompt FILE --
@@ -192,7 +183,7 @@ def main() -> None:
     try:
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     except OSError as error:
-        sys.stderr.write(f"cannot start {command[0]}: {error.strerror}\n")
+        say_not_started(command[0], error)
         sys.exit(NOT_STARTED)
 
     def pass_on(_number: int, _frame: object) -> None:

@@ -11,64 +11,38 @@ Exit status: 0 its last turn ended well; 1 it did not, or the program broke off;
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from subprocess import PIPE
-from typing import Final, cast
+from typing import cast
 
 import anyio
 import anyio.abc
-import anyio.to_thread
 
-from aiagent_coordinator.drivers import consent
+from aiagent_coordinator.drivers import driving
 from aiagent_coordinator.drivers.codex_events import Translator, fault_of, paths_of
-from aiagent_coordinator.drivers.words import (
-    MAX_WORD_BYTES,
-    Json,
-    Lines,
-    Word,
-    read_object,
-    read_word,
-    say,
-    say_heard,
+from aiagent_coordinator.drivers.codex_wishes import wishes_of
+from aiagent_coordinator.drivers.driving import (
+    ANSWER_SECONDS,
+    CANCEL_SECONDS,
+    CLOSE_SECONDS,
+    MAX_MESSAGE_BYTES,
+    Given,
 )
-
-#: Its start on a busy machine, and each of its answers.
-ANSWER_SECONDS: Final = 120.0
-#: For a turn that was broken off to end, and then the program; within the grace of the shim.
-CANCEL_SECONDS: Final = 2.0
-CLOSE_SECONDS: Final = 2.0
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-NOT_STARTED: Final = 127
+from aiagent_coordinator.drivers.leave import Leave
+from aiagent_coordinator.drivers.words import Json, Lines, Word, read_object, say, say_heard
 
 
 class RefusedError(Exception):
     """The program answers a request with an error."""
 
 
-class GoneError(Exception):
+class GoneError(ConnectionError):
     """The program broke off."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the run says."""
-
-    prompt: str
-    approval: str
-    resume: str
-    model: str
-    asks: bool
-    command: tuple[str, ...]
 
 
 class Line:
@@ -141,7 +115,7 @@ class Session:
     def __init__(self, given: Given, line: Line) -> None:
         self._given = given
         self._line = line
-        self._desk = consent.Desk.of(os.environ)
+        self._leave = Leave(given.approval, asks=given.asks)
         self._translator = Translator()
         self._thread = ""
         #: The turn that goes on; empty: none.
@@ -151,7 +125,7 @@ class Session:
         #: Said and not taken up: by the name that the program repeats.
         self._said: dict[str, Word] = {}
         self._words: list[Word] = []
-        #: Changes of files that it may ask leave for: what they are about.
+        #: Changes of files that it may ask leave for: all that they were said to be about.
         self._changes: dict[str, list[str]] = {}
         self.is_ending = False
         self._is_gone = False
@@ -193,9 +167,7 @@ class Session:
         await self._take_turn(self._given.prompt)
         while self._words and not self.is_ending and not self._is_gone:
             said, self._words = self._words, []
-            for word in said:
-                say_heard(word.id)
-            await self._take_turn("\n\n".join(word.text for word in said))
+            await self._take_turn(driving.join_heard(said))
         return self._ended_well and not self._is_gone
 
     async def _take_turn(self, text: str) -> None:
@@ -253,7 +225,7 @@ class Session:
     def gone(self) -> None:
         """The program says nothing any more."""
         if not self._turn_over.is_set() and not self.is_ending:
-            _broken("the program broke off the conversation")
+            driving.say_broken("the program broke off the conversation")
         self._is_gone = True
         self._line.end()
         self._turn_over.set()
@@ -265,8 +237,9 @@ class Session:
             word = self._said.pop(str(item.get("clientId")), None)
             if word is not None:
                 say_heard(word.id)
-        if item.get("type") == "fileChange":
-            self._changes[str(item.get("id"))] = paths_of(item)
+        if item.get("type") == "fileChange" or method == "item/fileChange/patchUpdated":
+            known = self._changes.setdefault(str(item.get("id") or params.get("itemId")), [])
+            known += paths_of(item or params)
         for event in self._translator.notice(method, params):
             say(event)
         if method == "turn/completed":
@@ -276,14 +249,11 @@ class Session:
     async def answer(self, method: str, params: Json) -> Json | None:
         """What is said to something that the program asks; None: it is not known."""
         match method:
-            case "item/commandExecution/requestApproval":
-                command = str(params.get("command") or params.get("reason") or "a command")
-                about: Json = {"command": command}
-                return await self._decide("Bash", "execute", about, params)
-            case "item/fileChange/requestApproval":
-                paths = self._changes.get(str(params.get("itemId")), [])
-                about = {"file_path": ", ".join(paths) or str(params.get("grantRoot") or "")}
-                return await self._decide("Edit", "edit", about, params)
+            case "item/commandExecution/requestApproval" | "item/fileChange/requestApproval":
+                ident = str(params.get("itemId") or "")
+                wishes = wishes_of(method, params, self._changes.get(ident, []))
+                is_allowed = await self._leave.give(ident, wishes)
+                return {"decision": "accept" if is_allowed else "decline"}
             case "item/permissions/requestApproval":
                 return {"permissions": {}}
             case "mcpServer/elicitation/request":
@@ -292,20 +262,6 @@ class Session:
                 return {"answers": {}}
             case _:
                 return None
-
-    async def _decide(self, tool: str, kind: str, about: Json, params: Json) -> Json:
-        title = str(next(iter(about.values()), tool))[:500]
-        ident = str(params.get("itemId") or "")
-        event: Json = {"event": "permission", "id": ident, "title": title}
-        decision = consent.settle(self._given.approval, kind, title)
-        if decision == "asked" and self._given.asks and self._desk is not None:
-            say({**event, "decision": "asked"})
-            work = partial(self._desk.ask, tool, about, ident)
-            is_allowed, _ = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-            decision = "allowed" if is_allowed else "denied"
-        decision = "allowed" if decision == "allowed" else "denied"
-        say({**event, "decision": decision})
-        return {"decision": "accept" if decision == "allowed" else "decline"}
 
 
 def _text(words: str) -> Json:
@@ -347,21 +303,6 @@ async def _reply(line: Line, session: Session, message: Mapping[str, object], pa
         await line.send(told)
 
 
-async def _listen(session: Session) -> None:
-    """Take words of people until there are none any more."""
-    lines = Lines(MAX_WORD_BYTES)
-    while True:
-        await anyio.wait_readable(0)
-        data = os.read(0, 64 * 1024)
-        if not data:
-            return
-        for text in lines.feed(data):
-            word = read_word(text)
-            if word is not None:
-                with contextlib.suppress(GoneError):
-                    await session.hear(word)
-
-
 async def _shut(process: anyio.abc.Process) -> None:
     """Say that nothing follows; a program that reads no more is not waited for."""
     if process.stdin is not None:
@@ -390,72 +331,29 @@ async def _server(given: Given) -> AsyncGenerator[anyio.abc.Process]:
 
 async def drive(given: Given) -> int:
     """Everything; gives the exit status, or minus the signal that ended it."""
-    ended_by: list[int] = []
     is_well = False
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async with _server(given) as process, anyio.create_task_group() as tasks:
-            line = Line(process)
-            session = Session(given, line)
-
-            async def heed() -> None:
-                async for number in signals:
-                    ended_by.append(number)
-                    await session.end()
-                    tasks.cancel_scope.cancel()
-
-            tasks.start_soon(heed)
-            tasks.start_soon(_read, process, line, session, tasks)
-            try:
-                await session.open()
-                tasks.start_soon(_listen, session)
-                is_well = await session.work()
-            except GoneError:
-                pass  # it was told when it happened
-            except (RefusedError, TimeoutError) as error:
-                words = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
-                say(fault_of({"message": words}))
-                sys.stderr.write(f"{words}\n")
-            tasks.cancel_scope.cancel()
-    return -ended_by[0] if ended_by else int(not is_well)
-
-
-def _given() -> Given:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--prompt", type=Path, required=True)
-    parser.add_argument("--approval", choices=("ask", "edits", "bypass"), default="edits")
-    parser.add_argument("--resume", default="")
-    parser.add_argument("--model", default="")
-    parser.add_argument("--permissions", default="")
-    parser.add_argument("command", nargs="+")
-    said = parser.parse_args()
-    return Given(
-        said.prompt.read_text("utf-8"),
-        said.approval,
-        said.resume,
-        said.model,
-        bool(said.permissions),
-        tuple(said.command),
-    )
-
-
-def main() -> None:
-    """Drive it, and end as it ended."""
-    given = _given()
-    try:
-        status = anyio.run(drive, given)
-    except OSError as error:
-        sys.stderr.write(f"cannot start {given.command[0]}: {error.strerror}\n")
-        status = NOT_STARTED
-    if status < 0:
-        signal.signal(-status, signal.SIG_DFL)
-        os.kill(os.getpid(), -status)
-    sys.exit(status)
-
-
-def _broken(text: str) -> None:
-    say({"event": "fault", "text": text, "status": None, "retry_after_seconds": None})
-    sys.stderr.write(f"{text}\n")
+    async with (
+        driving.ending() as ending,
+        _server(given) as process,
+        anyio.create_task_group() as tasks,
+    ):
+        line = Line(process)
+        session = Session(given, line)
+        tasks.start_soon(ending.heed, session.end, tasks)
+        tasks.start_soon(_read, process, line, session, tasks)
+        try:
+            await session.open()
+            tasks.start_soon(driving.listen, session.hear)
+            is_well = await session.work()
+        except GoneError:
+            pass  # it was told when it happened
+        except (RefusedError, TimeoutError) as error:
+            words = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
+            say(fault_of({"message": words}))
+            sys.stderr.write(f"{words}\n")
+        tasks.cancel_scope.cancel()
+    return ending.status(is_well=is_well)
 
 
 if __name__ == "__main__":
-    main()
+    driving.run(drive, driving.read_given())

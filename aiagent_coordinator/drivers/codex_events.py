@@ -99,10 +99,15 @@ class Translator:
 
 
 def paths_of(item: Json) -> list[str]:
-    """The files that a change of files is about."""
+    """The files that a change of files is about, also those that others become."""
     changes: object = item.get("changes")
     listed = cast("list[object]", changes) if isinstance(changes, list) else []
-    return [str(_object(one).get("path") or "") for one in listed]
+    found: list[str] = []
+    for one in listed:
+        change = _object(one)
+        moved = _object(change.get("kind")).get("move_path")
+        found += [str(path) for path in (change.get("path"), moved) if path]
+    return found
 
 
 def fault_of(error: Json) -> Json:

@@ -14,12 +14,12 @@ import anyio
 from aiagent_coordinator.errors import StaleRunError
 from aiagent_coordinator.logs.merge import write_merged_log
 from aiagent_coordinator.logs.tail import read_tail
-from aiagent_coordinator.pipeline import sessions
+from aiagent_coordinator.pipeline import sessions, waits
 from aiagent_coordinator.pipeline.activity import add_activity
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.handoff import HandoffFacts
 from aiagent_coordinator.pipeline.handoff import build as build_handoff
-from aiagent_coordinator.pipeline.outcome import asks_in_the_end, decide
+from aiagent_coordinator.pipeline.outcome import End, asks_in_the_end, decide
 from aiagent_coordinator.pipeline.prepare import log_header, write_private
 from aiagent_coordinator.pipeline.run import CheckResult, RunRecord, Stage
 from aiagent_coordinator.pipeline.stated import stated_by, stream_of
@@ -68,6 +68,10 @@ def _collect(record: RunRecord, context: Context) -> RunRecord:
         exit0_is_success=definition.outcome.exit0_is_success,
         diagnosed=found.reason if found else None,
     )
+    wait = waits.of_record(record, context) if end.reason == "stalled" else None
+    if wait is not None:
+        end = End(end.outcome, wait.reason)
+        found = Diagnosis(wait.reason, wait.text, wait.remedy)
     asked = end.outcome is RunOutcome.SUSPENDED and not record.report and not _has_asked(record)
     record = record.at(
         Stage.COLLECT,

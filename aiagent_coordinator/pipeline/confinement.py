@@ -169,8 +169,8 @@ def _of_cli(record: RunRecord, context: Context) -> Places:
 
 def programs_of(record: RunRecord) -> tuple[Path, ...]:
     """What is executed: the CLI, and the driver's interpreter where it is driven."""
-    first = Path(record.argv[0])
-    return (first, Path(record.argv[record.argv.index("--") + 1])) if record.is_live else (first,)
+    cli = Path(record.program)
+    return (Path(record.argv[0]), cli) if record.is_live else (cli,)
 
 
 def _own(record: RunRecord) -> Iterator[str]:

@@ -12,6 +12,7 @@ from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
+from aiagent_coordinator.pipeline.equipment import servers_of
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
@@ -51,9 +52,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
         options=context.catalog.chosen(record.provider, record.agent_id),
-        servers=()
-        if record.is_guest
-        else context.catalog.servers(record.project_id, record.agent_id),
+        servers=servers_of(record, context),
         extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
         system_prompt_file=str(system_prompt_file(record, context) or ""),

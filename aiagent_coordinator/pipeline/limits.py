@@ -30,6 +30,8 @@ class RunLimits:
     #: Without a sign of life before a run counts as stalled; a warning comes at half.
     silence_seconds: float = 1800.0
     silence_action: Action = "kill"
+    #: A program that does nothing but ask its provider again may do so for so long, or say so.
+    retry_seconds: float = 120.0
     #: For one run as a whole.
     run_seconds: float | None = None
     #: For one check; then it is killed and counts as failed.

@@ -108,9 +108,7 @@ def _early_end(record: RunRecord) -> End | None:
         return End(RunOutcome.FAILED, "workspace_invalid")
     if record.found in _LOST:
         return End(RunOutcome.LOST, _LOST[record.found])
-    if record.exit_reason == "workspace_invalid":
-        return End(RunOutcome.NOT_STARTED, "workspace_invalid")
-    if record.exit_reason in {"spawn_failed", "disk"}:
+    if record.exit_reason in {"workspace_invalid", "options_invalid", "spawn_failed", "disk"}:
         return End(RunOutcome.NOT_STARTED, record.exit_reason)
     # A CLI that finished before our signal reached it ended by itself.
     stopped_by_us = record.stop_reason and record.exit_reason in {

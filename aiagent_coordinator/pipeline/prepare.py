@@ -22,13 +22,14 @@ from aiagent_coordinator.errors import (
     ConfigError,
     ProviderError,
     SpawnError,
+    ValidationError,
     WorkspaceError,
 )
 from aiagent_coordinator.executors.programs import copy_programs
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.logs.merge import create_log
 from aiagent_coordinator.paths import make_private, run_temp_name
-from aiagent_coordinator.pipeline import confinement, sessions, skills
+from aiagent_coordinator.pipeline import confinement, equipment, sessions, skills
 from aiagent_coordinator.pipeline.chat import build as build_chat_prompt
 from aiagent_coordinator.pipeline.context import Context, Control
 from aiagent_coordinator.pipeline.guest import build as build_guest_prompt
@@ -60,6 +61,10 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
             exit_reason="not_started",
             **_ended(context),
         )
+    try:
+        equipment.check(record, context)
+    except ValidationError as error:
+        return _failed(record, context, "options_invalid", error.message)
     try:
         record = await skills.give(await _workspace(record, context), context)
         return await anyio.to_thread.run_sync(_files, record, context)

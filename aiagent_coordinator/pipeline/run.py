@@ -172,6 +172,11 @@ class RunRecord:
         """Where the CLI works; only after prepare."""
         return Path(self.workspace_path or "")
 
+    @property
+    def program(self) -> str:
+        """The CLI's own program: behind its driver's words where it is driven. Its start is settled."""
+        return self.argv[self.argv.index("--") + 1] if self.is_live else self.argv[0]
+
     def at(self, stage: Stage, **changes: Any) -> Self:  # noqa: ANN401 - forwards to replace()
         """A copy with new facts, to go on at the given stage."""
         return replace(self, stage=stage, **changes)

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from aiagent_coordinator.clock import parse_iso
+from aiagent_coordinator.pipeline import waits
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.prepare import write_private
 from aiagent_coordinator.pipeline.run import RunRecord
@@ -45,7 +46,7 @@ def stated_by(stream: Stream) -> dict[str, Any] | None:
     Returns:
         Plain JSON: `is_error` (null: it did not say how it ended), `faults` (masked texts),
         `session_id`, `usage`, `question` (what it ended with, if that is one), `waiting` (for its model, if it
-        did), `lacks_our_tools`, `compacted`, `live` (as it goes over the wire).
+        did), `retry` (the same in parts), `lacks_our_tools`, `compacted`, `live` (as it goes over the wire).
     """
     if not stream.is_telling:
         return None
@@ -60,6 +61,7 @@ def stated_by(stream: Stream) -> dict[str, Any] | None:
         "usage": None if used is None else used.as_json(),
         "question": stream.mask(question_in(digest) or "") or None,
         "waiting": waiting(digest.retry) if digest.retry else None,
+        "retry": waits.as_json(digest.retry),
         "lacks_our_tools": lacks_our_tools(digest),
         "compacted": [stream.clean(text) for text in digest.last_compactions],
         "live": {**stream.live(), "activity": ""},

@@ -53,7 +53,8 @@ class Telling:
     async def listen(self) -> None:
         """Find out what was heard."""
         if self._is_live:
-            self._control.hear(await anyio.to_thread.run_sync(self._ear.listen))
+            await anyio.to_thread.run_sync(self._ear.listen)
+            self._control.hear(self._ear.heard)
 
 
 class _Ear:
@@ -62,18 +63,19 @@ class _Ear:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
+        #: The ids of messages that were heard. Kept: whoever asked may be gone before it is told.
+        self.heard: list[str] = []
 
-    def listen(self) -> list[str]:
-        """The ids of messages that were heard since the last look."""
-        found: list[str] = []
+    def listen(self) -> None:
+        """Look through what was printed since the last look."""
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
-            return found
+            return
         try:
             while data := os.pread(descriptor, CHUNK_BYTES, self._offset):
                 end = data.rfind(b"\n") + 1
-                found += [one.decode() for one in _HEARD.findall(data[:end])]
+                self.heard += [one.decode() for one in _HEARD.findall(data[:end])]
                 if end == 0 and len(data) <= _LINE_BYTES:
                     break  # half a line: its rest is to come
                 self._offset += end or len(data)
@@ -81,4 +83,3 @@ class _Ear:
                     break
         finally:
             os.close(descriptor)
-        return found

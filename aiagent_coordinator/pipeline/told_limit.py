@@ -19,7 +19,7 @@ from aiagent_coordinator.providers.transcript import digest_of
 LIMIT_BYTES = 64 * 1024
 _SPEAKS_OF_LIMITS = re.compile(
     r"retry[-_ ]?after|retryDelay|rate_?limit_?(?:event|info|error)|ratelimit-|resets_(?:at|in)|"
-    r"RESOURCE_EXHAUSTED|QuotaFailure",
+    r"RESOURCE_EXHAUSTED|QuotaFailure|TerminalQuotaError",
     re.IGNORECASE,
 )
 
@@ -38,6 +38,8 @@ def limit_told(record: RunRecord, found: Diagnosis, context: Context) -> dict[st
         for one in digest.limits.values()
         if one.status == "rejected" and one.resets_at
     ]
+    if digest.retry is not None and digest.retry.wait_seconds is not None:
+        stated.append(f"retry-after: {digest.retry.wait_seconds}")
     stated.append(found.text)
     stated += [
         f"{fault.text}\nretry-after: {fault.retry_after_seconds}"

@@ -22,6 +22,8 @@ from aiagent_coordinator.pipeline.limits import Finding, Judge, Reading, RunLimi
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
 from aiagent_coordinator.pipeline.stated import lacks_our_tools, stated_by, stream_of
 from aiagent_coordinator.pipeline.telling import Telling
+from aiagent_coordinator.pipeline.waits import WAITS, Patience
+from aiagent_coordinator.providers.digest import Digest
 from aiagent_coordinator.telemetry import log_event
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,14 @@ async def run(record: RunRecord, context: Context, control: Control) -> RunRecor
     """Wait until the run's tree is gone; stop it when it is to be stopped."""
     folder = context.state.run(record.run_id)
     judge = Judge(context.limits_of(record), context.clock.monotonic())
+    telling = Telling(record, context, control)
     if control.stream is None and record.shim is not None:
         control.stream = await anyio.to_thread.run_sync(stream_of, record, context)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_look_after, record, context, control, judge)
+        tasks.start_soon(_look_after, record, context, control, judge, telling)
         await context.executor.wait(folder)
         tasks.cancel_scope.cancel()
-    await Telling(record, context, control).listen()
+    await telling.listen()
     if control.stop_reason:
         record = record.at(Stage.WATCH, stop_reason=control.stop_reason)
     found = await anyio.to_thread.run_sync(context.executor.inspect, folder)
@@ -72,13 +75,16 @@ def _most(told: Number | None, seen: Number) -> Number | None:
     return max(told or seen, seen) or told
 
 
-async def _look_after(record: RunRecord, context: Context, control: Control, judge: Judge) -> None:
+async def _look_after(
+    record: RunRecord, context: Context, control: Control, judge: Judge, telling: Telling
+) -> None:
     """Stop the tree when asked, when it is over a limit, or when it lingers."""
     folder = context.state.run(record.run_id)
     limits = context.limits_of(record)
     sent: str | None = None
     reading = _Readings(folder, context, limits)
-    telling = Telling(record, context, control)
+    definition = context.definition_of(record)
+    patience = Patience(folder, definition, context.masker, limits.retry_seconds)
     reported_at: float | None = None
     told_at: float | None = None
     while True:
@@ -97,9 +103,13 @@ async def _look_after(record: RunRecord, context: Context, control: Control, jud
         await _deliver_answer(record, context, control)
         await telling.go_on()
         await _listen(control)
+        await _see_whether_it_waits(patience, record, context, control)
         taken = await reading.take(now)
         for finding in judge.judge(replace(taken, awaits_person=_awaits_person(record, control))):
             _heed(finding, record, control)
+            wait = patience.wait_of(_digest_of(control)) if finding.reason == "stalled" else None
+            if wait is not None:
+                control.warn(Finding(WAITS, wait.text))
         wanted = "K" if control.kill else "T"
         if control.stop_reason and sent != wanted:
             # The reason is on the disk before the signal: a life after ours must not take our
@@ -130,6 +140,21 @@ async def _listen(control: Control) -> None:
     if lacks_our_tools(stream.digest) and "tools_absent" not in control.warnings:
         text = "its program says that it could not reach our server: our tools are absent"
         control.warn(Finding("tools_absent", text))
+
+
+async def _see_whether_it_waits(
+    patience: Patience, record: RunRecord, context: Context, control: Control
+) -> None:
+    """End a run whose program does nothing but ask its provider again."""
+    if patience.has_more():
+        await anyio.to_thread.run_sync(patience.read, context.clock.now())
+    finding = patience.judge(context.clock.monotonic(), _digest_of(control))
+    if finding is not None and control.stop_reason is None:
+        _heed(finding, record, control)
+
+
+def _digest_of(control: Control) -> Digest | None:
+    return None if control.stream is None else control.stream.digest
 
 
 def _heed(finding: Finding, record: RunRecord, control: Control) -> None:

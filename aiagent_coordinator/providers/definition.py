@@ -61,6 +61,7 @@ _TABLES: dict[str, type[DataclassInstance]] = {
     "sandbox": shape.SandboxNeeds,
     "skills": shape.SkillPlace,
     "errors": shape.ErrorRule,
+    "waits": shape.ErrorRule,
 }
 
 _Fault = tuple[KeyPath, str]
@@ -148,9 +149,10 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
         if not (code.isdecimal() and int(code) < 256):
             yield ("exit_codes", code), "an exit code is a number from 0 to 255"
         yield from _reason_faults(("exit_codes", code), reason)
-    for index, rule in enumerate(definition.errors):
-        yield from _pattern_faults(("errors", index, "pattern"), rule.pattern)
-        yield from _reason_faults(("errors", index, "reason"), rule.reason)
+    for key, rules in (("errors", definition.errors), ("waits", definition.waits)):
+        for index, rule in enumerate(rules):
+            yield from _pattern_faults((key, index, "pattern"), rule.pattern)
+            yield from _reason_faults((key, index, "reason"), rule.reason)
 
 
 def _live_faults(definition: Definition) -> Iterator[_Fault]:

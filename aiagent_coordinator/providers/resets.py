@@ -83,13 +83,20 @@ _DATE = (
     rf"(?:,?\s+(\d{{4}}))?(?:\s*,\s*|\s+at\s+|\s+))|((?:to|tonight)?morrow)\s+(?:at\s+)?)?"
 )
 _WHEN = re.compile(
-    rf"(?:(?:resets?|again|available|renews?|back)\s+(?:at|on|until)?|until)\s*:?\s*{_DATE}{_CLOCK}",
+    rf"(?:(?:resets?|(again)|available|renews?|back)\s+(?:at|on|until)?|until)\s*:?\s*{_DATE}{_CLOCK}",
     re.IGNORECASE,
 )
+#: `retry after 10`, as the header has it: seconds.
+_BARE = re.compile(r"\b(?:re)?try[-_ ]?after\s+(\d+(?:\.\d+)?)(?![\d.]|\s*[a-z])", re.IGNORECASE)
 #: Zones that are written as letters; others of these mean several places.
 _LETTERS: Final = {"UTC": 0, "GMT": 0, "Z": 0}
 
 _PACIFIC = "America/Los_Angeles"
+#: Whose days end at midnight there.
+_GOOGLE = re.compile(
+    r"gemini|google|RESOURCE_EXHAUSTED|TerminalQuotaError|your daily quota on this model",
+    re.IGNORECASE,
+)
 
 
 def limit_of(texts: Iterable[str], seen_at: datetime, zone: tzinfo = UTC) -> Limit:
@@ -135,7 +142,7 @@ def _derived(window: str, whole: str, seen_at: datetime) -> datetime | None:
     """The end of a window that has a fixed one."""
     if window == "minute":
         return seen_at + timedelta(minutes=1)
-    if window == "daily" and re.search(r"gemini|google|RESOURCE_EXHAUSTED", whole, re.IGNORECASE):
+    if window == "daily" and _GOOGLE.search(whole):
         # its days are those of California
         here = seen_at.astimezone(_zone_named(_PACIFIC) or UTC)
         midnight = here.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
@@ -199,6 +206,12 @@ def _span(text: str, seen_at: datetime, zone: tzinfo) -> _Found | None:
     return _later(seen_at, seconds), Confidence.STATED
 
 
+def _bare(text: str, seen_at: datetime, zone: tzinfo) -> _Found | None:
+    del zone
+    match = _BARE.search(text)
+    return None if match is None else (_later(seen_at, float(match[1])), Confidence.STATED)
+
+
 def _later(seen_at: datetime, seconds: float) -> datetime:
     # beyond what dates can hold is beyond what is believed
     return seen_at + timedelta(seconds=min(seconds, 2 * FARTHEST.total_seconds()))
@@ -213,7 +226,7 @@ def _when(text: str, seen_at: datetime, zone: tzinfo) -> _Found | None:
     match = _WHEN.search(text)
     if match is None:
         return None
-    month, day, year, tomorrow, hour, minute, half, named, offset, letters = match.groups()
+    cut, month, day, year, tomorrow, hour, minute, half, named, offset, letters = match.groups()
     if half is None and minute is None:
         return None  # a bare number is no time
     place, confidence = _place(named, offset, letters, zone)
@@ -232,6 +245,8 @@ def _when(text: str, seen_at: datetime, zone: tzinfo) -> _Found | None:
                 at = at.replace(year=at.year + 1)
     except ValueError:
         return None
+    if cut and minute:
+        at += timedelta(minutes=1)  # `try again at 9:18 PM` is Codex, which leaves out the seconds
     return at.astimezone(UTC), confidence
 
 
@@ -272,6 +287,7 @@ _READERS: tuple[Callable[[str, datetime, tzinfo], _Found | None], ...] = (
     _field,
     _http_date,
     _span,
+    _bare,
     _when,
     _iso,
 )

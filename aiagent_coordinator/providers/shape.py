@@ -362,6 +362,8 @@ class Definition:
     skills: SkillPlace = SkillPlace()
     exit_codes: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: tuple[ErrorRule, ...] = ()
+    #: Lines of standard error that say that it waits for its provider, where its output does not say so.
+    waits: tuple[ErrorRule, ...] = ()
 
     @property
     def exit0_is_success(self) -> bool:

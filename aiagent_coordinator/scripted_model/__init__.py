@@ -1,7 +1,7 @@
 """A model without a mind: serves four protocols of vendors on loopback, and plays a fixed plan of tool calls.
 
     python -m aiagent_coordinator.scripted_model LOG [--plan PLAN.json] [--watch WORD]
-              [--fault status|hang|drop] [--after TURNS] [--times COUNT]
+              [--fault status|hang|drop] [--after TURNS] [--times COUNT] [--lasts SECONDS]
               [--status 429] [--header 'retry-after: 3600'] [--body '{"error": …}']
               [--said 'name: value'] [--keep REQUESTS]
 
@@ -13,8 +13,9 @@ first path that it was told of and that ends so, `{"shell": "sleep 5"}` runs a c
 conversation already holds says which step is next, so nothing is kept between requests. After the plan it
 says that it is done. A request that holds a `--watch`ed word is noted with it.
 
-A fault begins `--after` so many calls of the conversation, and strikes `--times` requests (all, without):
-`status` refuses them so, with these headers and this body in place of its own; `hang` never answers;
+A fault begins `--after` so many calls of the conversation, and strikes `--times` requests (all, without), or
+every one for `--lasts` seconds: `status` refuses them so, with these headers and this body in place of its
+own, in which `{epoch}`, `{left}` and `{instant}` stand for its end; `hang` never answers;
 `drop` ends the connection in the middle of an answer. Each request is a line of JSON in LOG, with the
 time it came as `at` (seconds of the epoch).
 

@@ -6,32 +6,12 @@ import json
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from aiagent_coordinator.scripted_model.faults import Fault
 from aiagent_coordinator.scripted_model.protocols import PROTOCOLS, Protocol
 from aiagent_coordinator.scripted_model.turns import Json, choose
-
-
-@dataclass
-class Fault:
-    """What goes wrong, from which turn on, and how often."""
-
-    kind: str = ""
-    after: int = 0
-    times: int | None = None
-    status: int = 429
-    headers: tuple[tuple[str, str], ...] = ()
-    body: Json | None = None
-
-    def strikes(self, made: int) -> bool:
-        """Whether it strikes a request with so many calls behind it; counts the times."""
-        if not self.kind or made < self.after or self.times == 0:
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -101,8 +81,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
         else:
-            answer = fault.body or protocol.refusal(fault.status)
-            self._json(fault.status, answer, fault.headers)
+            answer = fault.filled_body() or protocol.refusal(fault.status)
+            self._json(fault.status, answer, fault.filled_headers())
 
     def _json(self, status: int, answer: Json, headers: tuple[tuple[str, str], ...] = ()) -> None:
         self._send(status, "application/json", json.dumps(answer).encode(), headers)

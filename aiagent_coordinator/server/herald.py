@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import anyio
 
 from aiagent_coordinator.clock import Clock, parse_iso
 from aiagent_coordinator.events import Event
+from aiagent_coordinator.quota import midnight
 from aiagent_coordinator.server.auth import LiveRuns
 from aiagent_coordinator.server.library import changed_by
 from aiagent_coordinator.server.live import Live
@@ -40,6 +41,8 @@ _FOR_COORDINATOR = frozenset(
 )
 #: A task cannot be claimed before its time: the push comes a moment after, never before.
 DUE_SLACK_SECONDS = 0.01
+#: The clock may be set, or the machine sleep, while midnight is waited for.
+LOOK_SECONDS = 600.0
 
 
 class Herald:
@@ -59,6 +62,7 @@ class Herald:
         """Look things up in this task group from now on."""
         self._tasks = tasks
         tasks.start_soon(self._push_what_an_earlier_life_scheduled)
+        tasks.start_soon(self._push_each_day)
 
     def end(self) -> None:
         """The task group is about to end."""
@@ -100,9 +104,23 @@ class Herald:
         wait = (at - self._clock.now()).total_seconds()
         if wait > 0:
             await anyio.sleep(wait + DUE_SLACK_SECONDS)
-            # what was answered a moment ago says `hold`
-            self._snapshot.drop()
-            self._live.publish((ACTIONS_URI,))
+            self._push()
+
+    def _push(self) -> None:
+        # what was answered a moment ago says `hold`
+        self._snapshot.drop()
+        self._live.publish((ACTIONS_URI,))
+
+    async def _push_each_day(self) -> None:
+        """Budgets of a day begin anew at midnight: one push a day, whoever has one by then."""
+        today = midnight(self._clock.now())
+        while True:
+            now = self._clock.now()
+            if midnight(now) > today:
+                self._push()
+            today = midnight(now)
+            left = (today + timedelta(days=1) - now).total_seconds()
+            await anyio.sleep(min(left + DUE_SLACK_SECONDS, LOOK_SECONDS))
 
     async def _push_what_an_earlier_life_scheduled(self) -> None:
         """Retries that a server before this one put off, and limits that it knew of."""

@@ -33,5 +33,5 @@ async def sweep(board: Boards) -> None:
 def _end(unit: Unit, *, board: Boards, run: Run) -> None:
     # Its agent may have called since the look.
     if any(one.id == run.id for one in legacy.lapsed(unit)):
-        cause = cause_of(run, has_exited=run.stop_reason is not None)
+        cause = cause_of(run, unit.now, has_exited=run.stop_reason is not None)
         legacy.end(unit, run, cause, board.terms.retry)

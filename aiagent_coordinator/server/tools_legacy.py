@@ -6,6 +6,7 @@ after the run was claimed on the caller's behalf.
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 
 from pydantic import Field
@@ -204,7 +205,7 @@ def _one_exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
     if len(leaving) != 1:
         return {**told, "action": "none", "reason": "cannot_determine_orphan"}
     (gone,) = leaving
-    legacy.end(unit, gone, cause_of(gone, has_exited=True), context.board.terms.retry)
+    legacy.end(unit, gone, cause_of(gone, unit.now, has_exited=True), context.board.terms.retry)
     return {
         **told,
         "action": "deleted_orphan",
@@ -220,7 +221,7 @@ def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
     for run in live:
         talked += talks.session_over(unit, run)
         ended += sessions.count_open(unit, run.id)
-        legacy.end(unit, run, cause_of(run, has_exited=True), context.board.terms.retry)
+        legacy.end(unit, run, cause_of(run, unit.now, has_exited=True), context.board.terms.retry)
     return {
         "success": True,
         "agent_id": arguments.agent_id,
@@ -231,9 +232,9 @@ def _exited(unit: Unit, *, context: Context, arguments: Pair) -> Json:
     }
 
 
-def cause_of(run: Run, *, has_exited: bool) -> legacy.Cause:
+def cause_of(run: Run, now: datetime, *, has_exited: bool) -> legacy.Cause:
     """Why a run ends: what its coordinator read in its output counts when it names a limit."""
-    limit = told(run.error) if run.error else None
+    limit = told(run.error, now) if run.error else None
     return legacy.Cause(
         run.coordinator_id if has_exited else "server",
         has_exited,

@@ -13,7 +13,7 @@ from aiagent_coordinator import ids
 from aiagent_coordinator.clock import iso
 from aiagent_coordinator.errors import ConflictError, NotFoundError
 from aiagent_coordinator.paths import StateDir
-from aiagent_coordinator.server import budgeting, following, parking, rows
+from aiagent_coordinator.server import budgeting, equipping, following, parking, rows
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import Arguments, Context, Tool, table, tool
@@ -22,6 +22,7 @@ from aiagent_coordinator.store import events as event_store
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store import tasks as task_store
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import MAX_NAMES
 from aiagent_coordinator.tasks import Check, TaskStatus
 
 #: Enough for every real task, and small enough that a list of tasks fits into one answer.
@@ -29,6 +30,9 @@ MAX_PARTS = 100
 MAX_WORD_CHARS = 8192
 
 Word = Annotated[str, Field(max_length=MAX_WORD_CHARS)]
+Names = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=MAX_NAMES)
+]
 Argv = Annotated[list[Word], Field(min_length=1, max_length=MAX_PARTS)]
 
 
@@ -64,6 +68,10 @@ class CreateTask(Arguments):
     """Whose word its result needs before it counts: `person`, or an agent of the project."""
     workflow: Annotated[str | None, Field(min_length=1, max_length=100)] = None
     """What its agent is told step by step; its agent's own when absent."""
+    mcp_servers: Names | None = None
+    """Only these of the servers that its agent has beside ours; empty: none; all when absent."""
+    skills: Names | None = None
+    """Only these of its agent's skills; empty: none; all when absent."""
 
 
 class Page(Arguments):
@@ -158,6 +166,7 @@ async def create_task(context: Context, arguments: CreateTask) -> Json:
             workflow=arguments.workflow,
             approval="pending" if arguments.needs_approval else None,
             review_by=_reviewer(unit, arguments.review_by),
+            options=equipping.of_task(unit, arguments.mcp_servers, arguments.skills),
         )
         if new.workflow is not None:
             following.check(unit, context.board.workflows, new)

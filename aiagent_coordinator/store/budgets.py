@@ -19,6 +19,7 @@ from aiagent_coordinator.quota import (
     Lane,
     Terms,
     middle,
+    midnight,
     shown_amount,
     spent,
     with_estimate,
@@ -143,12 +144,8 @@ def _where(unit: Unit, cap: Cap, task_id: str | None, run_id: str | None) -> Col
     elif cap.scope == "agent":
         where = _run.c.agent_id == cap.subject
     if cap.kind == "day":
-        where &= or_(_run.c.phase != RunPhase.ENDED, _run.c.ended_at >= _midnight(unit.now))
+        where &= or_(_run.c.phase != RunPhase.ENDED, _run.c.ended_at >= midnight(unit.now))
     return where
-
-
-def _midnight(now: datetime) -> datetime:
-    return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 class Left:
@@ -178,7 +175,7 @@ class Left:
 def _parked(unit: Unit, cap: Cap, used: float) -> str:
     until = ""
     if cap.kind == "day":
-        next_day = iso(_midnight(unit.now) + timedelta(days=1)) or ""
+        next_day = iso(midnight(unit.now) + timedelta(days=1)) or ""
         until = f" until {next_day.replace('.000000', '')}"
     return f"parked{until} ({cap.words(used)})"
 
@@ -186,7 +183,7 @@ def _parked(unit: Unit, cap: Cap, used: float) -> str:
 def next_day(unit: Unit, said: Terms) -> datetime | None:
     """When budgets of a day begin anew; None where there is none."""
     places = (said.budgets, *said.project_budgets.values(), *said.agent_budgets.values())
-    return _midnight(unit.now) + timedelta(days=1) if any(one.day for one in places) else None
+    return midnight(unit.now) + timedelta(days=1) if any(one.day for one in places) else None
 
 
 @dataclass(frozen=True)

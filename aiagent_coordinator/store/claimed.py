@@ -15,6 +15,7 @@ from aiagent_coordinator.store.requests import (
     Resume,
 )
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import SKILLS, allowed
 from aiagent_coordinator.tasks import Agent, Project, Task
 
 
@@ -32,8 +33,9 @@ def chat_of(agent: Agent) -> ClaimedTask:
     )
 
 
-def claimed_agent(unit: Unit, agent: Agent, lane: Lane) -> ClaimedAgent:
-    """The agent of a run, with what it works on and the skills that it has now."""
+def claimed_agent(unit: Unit, agent: Agent, lane: Lane, task: Task | None = None) -> ClaimedAgent:
+    """The agent of a run, with what it works on and the skills that it has now and its task is given."""
+    given = None if task is None else allowed(task.options, SKILLS)
     return ClaimedAgent(
         agent.id,
         lane.provider,
@@ -43,6 +45,7 @@ def claimed_agent(unit: Unit, agent: Agent, lane: Lane) -> ClaimedAgent:
         tuple(
             GivenSkill(one.directory_name, one.name, one.description, one.sha256)
             for one in skills.of_agent(unit, agent.id)
+            if given is None or one.directory_name in given
         ),
         agent.mode,
         agent.permissions,
@@ -81,6 +84,7 @@ def claimed_task(
             ClaimedTell(one.body, one.author, one.created_at)
             for one in tells.for_start(unit, task, run_id, is_resumed=resume is not None)
         ),
+        options=task.options,
     )
 
 

@@ -387,5 +387,5 @@ def _answer(
         if task is None
         else claimed_task(unit, task, project, agent, resume=resume, run_id=grant.run_id),
         project=place,
-        agent=claimed_agent(unit, agent, grant.lane),
+        agent=claimed_agent(unit, agent, grant.lane, task),
     )

@@ -166,6 +166,8 @@ class ClaimedTask:
     handoffs: tuple[LeftHandoff, ...] = ()
     #: What people told its agent, oldest first: all of it, or what the session gone on with has not heard.
     tells: tuple[ClaimedTell, ...] = ()
+    #: Names of `mcp_servers` and `skills` that it is given; a kind that is absent: all its agent has.
+    options: dict[str, list[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 REVISIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006"),
     *("0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014"),
+    *("0015",),
 )
 #: The one this program needs.
 HEAD = REVISIONS[-1]

@@ -110,6 +110,7 @@ def task_of(row: Mapping[str, Any] | RowMapping) -> Task:
         review_by=row["review_by"],
         review_rounds=row["review_rounds"],
         budget=row["budget"],
+        options=row["options"],
         feedback=tuple(row["feedback"] or ()),
         reviews_id=row["reviews_id"],
         audit_firing_id=row["audit_firing_id"],

@@ -29,6 +29,7 @@ from aiagent_coordinator.store.tasks import (
     lock_task,
 )
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import switched_off
 from aiagent_coordinator.tasks import (
     TERMINAL,
     Agent,
@@ -158,6 +159,7 @@ def _make(unit: Unit, parent: Task, one: NewStep, made: Mapping[str, Task], key:
             status=TaskStatus.QUEUED if assignee else TaskStatus.BACKLOG,
             priority=one.priority,
             max_attempts=parent.max_attempts,
+            options=switched_off(parent.options),
             depends_on=tuple(made[need].id for need in one.needs),
             batch_key=key,
             local_id=one.local_id,

@@ -165,6 +165,8 @@ task = Table(
     Column("is_locked", Boolean, nullable=False, server_default=false()),
     # What all its runs may use: `tokens`, `usd`; NULL: what the settings say.
     Column("budget", DOCUMENT),
+    # Names of `mcp_servers` and `skills` that it is given; a kind that is absent: all its agent has.
+    Column("options", DOCUMENT),
     _one_of("kind", TaskKind),
     _one_of("status", TaskStatus),
     _one_of("wait_reason", WaitReason),

@@ -23,6 +23,7 @@ from aiagent_coordinator.store.pages import page_of
 from aiagent_coordinator.store.rows import checks_document, task_of
 from aiagent_coordinator.store.transitions import set_progress, set_status, settle
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import TaskOptions
 from aiagent_coordinator.tasks import (
     TERMINAL,
     Check,
@@ -95,6 +96,8 @@ class NewTask:
     audit_firing_id: str | None = None
     #: What all its runs may use: `tokens`, `usd`; None: what the settings say.
     budget: dict[str, float] | None = None
+    #: Which servers and skills of its agent it is given; None: all.
+    options: TaskOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def create_task(unit: Unit, new: NewTask, actor: str) -> Task:
         reviews_id=new.reviews_id,
         audit_firing_id=new.audit_firing_id,
         budget=new.budget,
+        options=new.options,
     )
     columns = {name: getattr(task, name) for name in _TASK_FIELDS}
     columns |= {

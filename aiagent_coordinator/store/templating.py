@@ -15,6 +15,7 @@ from aiagent_coordinator.store.assignees import Staff
 from aiagent_coordinator.store.find import TITLE_CHARS
 from aiagent_coordinator.store.tasks import DESCRIPTION_BYTES, NewTask, create_task, get_task
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import options_of
 from aiagent_coordinator.tasks import Task
 from aiagent_coordinator.templates import TaskDraft, Template, in_order, values_of
 
@@ -162,6 +163,7 @@ def new_task(
         review_by=draft.review_by,
         max_attempts=draft.max_attempts or NewTask.max_attempts,
         audit_firing_id=audit_firing_id,
+        options=options_of(draft.mcp_servers, draft.skills),
     )
 
 

@@ -23,7 +23,7 @@ _MAX_PRIORITY: Final = 1_000_000
 _MAX_ATTEMPTS: Final = 100
 _TASK: Final = (
     *("order", "title", "description", "agent", "role", "depends_on_orders", "priority"),
-    *("acceptance", "max_attempts", "needs_approval", "review_by"),
+    *("acceptance", "max_attempts", "needs_approval", "review_by", "mcp_servers", "skills"),
 )
 #: What a whole file may say for those of its tasks that do not.
 ASSIGNEE: Final = ("agent", "role")
@@ -78,7 +78,13 @@ class DraftReader(Reader):
             else self._number((*at, "max_attempts"), attempts, 1, _MAX_ATTEMPTS),
             needs_approval=self._flag((*at, "needs_approval"), given.get("needs_approval", False)),
             review_by=self._id((*at, "review_by"), given.get("review_by")),
+            mcp_servers=self._names((*at, "mcp_servers"), given.get("mcp_servers")),
+            skills=self._names((*at, "skills"), given.get("skills")),
         )
+
+    def _names(self, at: KeyPath, value: object) -> tuple[str, ...] | None:
+        """Names of what a task is given of its agent's; an empty list: nothing of it."""
+        return None if value is None else tuple(self._words(at, value))
 
     def _assignee(self, at: KeyPath, given: Mapping[str, Any]) -> tuple[str | None, Duty | None]:
         """Who is named by `agent`, or meant by `role`."""

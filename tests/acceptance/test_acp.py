@@ -95,6 +95,24 @@ def test_the_approval_answers_what_the_agent_asks_for(
         assert said == ["allowed" if one == YES else "denied" for one in answers]
 
 
+def test_each_file_of_a_change_counts_and_edits_end_at_the_workspace(short_dir: Path):
+    files: list[dict[str, Any]] = [
+        {"input": {"path": "a"}, "files": ["a", "b"]},
+        {"input": {"path": "a"}, "files": ["a", str(short_dir / "b")]},
+        {"input": {"path": "../b"}},
+    ]
+    asks = [
+        {"ask": "edit", "title": "Writing a", "into": f"asked-{number}", **one}
+        for number, one in enumerate(files)
+    ]
+    with agent(short_dir) as home:
+        task = home.add("Ask", plan(*asks, REPORT))["id"]
+        assert home.finished(task)["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task)
+        given = [git(home.repo, "show", f"{run['commit']}:{one['into']}") for one in asks]
+        assert given == [YES, NO, NO]
+
+
 def test_an_interrupt_cancels_the_turn_and_begins_another(short_dir: Path):
     with agent(short_dir) as home:
         task = home.add("Hang", plan({"hang": True}, WRITE, REPORT))["id"]

@@ -29,13 +29,18 @@ def plan(*steps: dict[str, Any]) -> str:
 
 
 @contextmanager
-def driven(folder: Path, approval: str = "edits", **more: Any) -> Generator[House]:
+def driven(
+    folder: Path, approval: str = "edits", *, hold_seconds: float = 45, **more: Any
+) -> Generator[House]:
     """A house whose worker is driven as Codex is."""
     threads = folder / "threads"
     threads.mkdir(parents=True)
     program = shlex.join([sys.executable, str(SERVER), str(threads)])
     entry = {"kick_command": program, "like": "codex", "mode": "live"}
-    with house(folder, ai_providers={"mine": entry}, i_understand_unsandboxed=True) as home:
+    ask = {"hold_seconds": hold_seconds}
+    with house(
+        folder, ai_providers={"mine": entry}, ask=ask, i_understand_unsandboxed=True
+    ) as home:
         home.write(agents={"worker": {"provider": "mine", "approval": approval, **more}})
         home.ready()
         yield home
@@ -125,9 +130,9 @@ def test_an_interrupt_begins_the_next_turn_with_what_was_said(short_dir: Path):
 def test_what_it_asks_leave_for_is_settled(
     short_dir: Path, approval: str, rules: dict[str, Any] | None, answers: list[str]
 ):
-    more = {"permissions": rules} if rules else {}
+    more: dict[str, Any] = {"permissions": rules} if rules else {}
     with driven(short_dir, approval, **more) as home:
-        asked = ({"command": "ls -l", "into": "1.txt"}, {"change": "b.txt", "into": "2.txt"})
+        asked = ({"command": "ls -l", "into": "1.txt"}, {"change": ["b.txt"], "into": "2.txt"})
         task = home.add("Write", plan(*asked, REPORT))["id"]
         assert home.finished(task)["status"] == "succeeded", home.log_text()
         (run,) = home.runs(task)
@@ -139,11 +144,56 @@ def test_what_it_asks_leave_for_is_settled(
         ]
 
 
+def decisions(home: House, *asked: dict[str, Any]) -> list[str]:
+    """Have it ask for each, and give what it was answered."""
+    steps = [{**one, "into": f"{number}.txt"} for number, one in enumerate(asked)]
+    task = home.add("Ask", plan(*steps, REPORT))["id"]
+    assert home.finished(task)["status"] == "succeeded", home.log_text()
+    (run,) = home.runs(task)
+    shown = [git(home.repo, "show", f"{run['commit']}:{one['into']}") for one in steps]
+    return [one.split()[-1] for one in shown]
+
+
+def test_each_file_of_a_change_needs_leave_of_its_own(short_dir: Path):
+    """A rule for one of them says nothing of the others, nor of what a file becomes."""
+    rules = {"mode": "policy", "allow": ["Edit(src/*)"]}
+    with driven(short_dir, "ask", permissions=rules) as home:
+        assert decisions(
+            home,
+            {"change": ["src/a.txt", "src/b.txt"]},
+            {"change": ["src/a.txt", ".git/hooks/x"]},
+            {"change": ["src/a.txt"], "to": "x.txt"},
+            {"change": ["src/../x.txt"]},
+            {"change": []},
+        ) == ["accept", "decline", "decline", "decline", "decline"]
+
+
+def test_an_approval_of_edits_ends_at_the_workspace(short_dir: Path):
+    with driven(short_dir, permissions={"mode": "policy"}) as home:
+        changes = (["b.txt"], [str(short_dir / "x")], ["b.txt", "../x"])
+        answers = decisions(home, *({"change": paths} for paths in changes))
+        assert answers == ["accept", "decline", "decline"]
+
+
+def test_what_is_no_command_is_not_taken_for_one(short_dir: Path):
+    """Its reason is a sentence of the agent, and what is typed into a program is read by that."""
+    rules = {"mode": "policy", "allow": ["Bash(ls*)", "Network(https://example.org)"]}
+    with driven(short_dir, permissions=rules) as home:
+        where = {"protocol": "https", "host": "example.org"}
+        asked: list[dict[str, Any]] = [
+            {"command": "ls"},
+            {"reason": "ls"},
+            {"command": "ls", "kind": "writeStdin"},
+            {"reason": "ls", "networkApprovalContext": {**where, "host": "example.com"}},
+            {"command": "ls", "networkApprovalContext": where},
+        ]
+        answers = decisions(home, *({"command": "curl", "as": one} for one in asked))
+        assert answers == ["accept", "decline", "decline", "decline", "accept"]
+
+
 def test_a_thread_is_gone_on_with_and_one_that_is_gone_begins_anew(short_dir: Path):
     ask = {"tool": "ask_human", "arguments": {"text": "Which?"}}
-    with driven(short_dir) as home:
-        home.write(ask={"hold_seconds": 0.2})
-        until("it is taken up", lambda: home.logged("config.changed"))
+    with driven(short_dir, hold_seconds=0.2) as home:
         for is_there in (True, False):
             task = home.add("Write", plan(ask))["id"]
             first = home.last(task)

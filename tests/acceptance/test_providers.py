@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
-from support.house import HOLD, House, house, script, until
+from support.house import HOLD, House, house, living, script, until
 from support.repo import git
 
 #: A CLI of ours in the shape of a definition of one's own: it drives the rehearsal agent.
+LIVE = """
+[live]
+driver = "claude"
+more = [["--input-format", "stream-json"]]
+"""
 DEFINITION = """\
 schema = 1
 name = "mine"
@@ -65,6 +70,14 @@ login-status) echo "logged in as ${MYCLI_LOGIN:-nobody}" ;;
 *) WORK ;;
 esac
 """
+#: The same as a program that its driver talks with, and what that is asked to do.
+TALKS = f'exec {sys.executable} -I {Path(__file__).parents[1] / "fakes/live_cli.py"} "$@"\n'
+REPORTS = """Do it.
+
+```live
+[{"tool": "report_completed", "arguments": {"result": "success", "summary": "did it"}}]
+```
+"""
 REFUSES = 'echo "error: unknown option --mcp-config" >&2; exit 1'
 
 
@@ -82,7 +95,7 @@ def mine(folder: Path, **entry: Any) -> Generator[tuple[House, Path]]:
     with house(folder, i_understand_unsandboxed=True) as home:
         place = Path(home.env["XDG_CONFIG_HOME"]) / "aiagent-coordinator" / "providers"
         place.mkdir(parents=True)
-        (place / "mine.toml").write_text(DEFINITION, "utf-8")
+        (place / "mine.toml").write_text(DEFINITION + LIVE, "utf-8")
         programs = home.root / "bin"
         programs.mkdir()
         home.env["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
@@ -95,13 +108,17 @@ def mine(folder: Path, **entry: Any) -> Generator[tuple[House, Path]]:
 WRITES = script({"write": {"path": "a.txt", "text": "a\n"}})
 
 
+@pytest.mark.parametrize(
+    ("mode", "work", "asked"), [("one-shot", WORK, WRITES), ("live", TALKS, REPORTS)]
+)
 def test_a_program_that_refuses_a_flag_fails_no_task_and_starts_nothing_until_it_is_another(
-    short_dir: Path,
+    short_dir: Path, mode: str, work: str, asked: str
 ):
     with mine(short_dir) as (home, file):
+        home.write(agents={"worker": {"provider": "mine", "approval": "bypass", "mode": mode}})
         program(file, "2.4", REFUSES)
         home.ready()
-        task = home.add("Write", WRITES, max_attempts="1")
+        task = home.add("Write", asked, max_attempts="1")
         until("the agent is known as unfit", lambda: home.logged("loop.unschedulable"))
         shown = home.task(task["id"])
         assert (shown["status"], shown["attempt"]) == ("queued", 1)
@@ -111,7 +128,7 @@ def test_a_program_that_refuses_a_flag_fails_no_task_and_starts_nothing_until_it
         assert "error: unknown option --mcp-config" in told
         assert "My CLI 2.4 is installed; its flags were checked with >=1.0, <2.0" in told
         # a second task of the agent is not even tried
-        other = home.add("Write more", WRITES, max_attempts="1")
+        other = home.add("Write more", asked, max_attempts="1")
         until(
             "it is said why",
             lambda: "refuses how it is started" in home.run("explain", other["id"]).stdout,
@@ -123,7 +140,7 @@ def test_a_program_that_refuses_a_flag_fails_no_task_and_starts_nothing_until_it
         assert "unknown option" in row["why"]
         assert home.runs(other["id"]) == []
         # the program is updated: both go on by themselves
-        program(file, "1.1")
+        program(file, "1.1", work)
         for each in (task, other):
             assert home.finished(each["id"])["status"] == "succeeded"
         assert len(home.logged("loop.unschedulable")) == 1
@@ -216,6 +233,19 @@ def test_a_provider_is_shown_with_where_it_comes_from_and_what_is_in_force(short
         # once asked, its version is remembered for as long as the file is the same
         program(file, "1.5")
         assert home.json("provider", "show", "mine")["version"] == "1.5"
+
+
+def test_a_provider_that_is_tried_ends_with_the_trial_however_that_ends(short_dir: Path):
+    with mine(short_dir) as (home, file):
+        home.env["TMPDIR"] = str(home.root)
+        at_work = home.root / "at-work"
+        program(file, "1.0", f": > {at_work}; sleep 600")
+        trial = home.start("provider", "test", "mine")
+        until("the program works", at_work.exists)
+        assert living(home)
+        trial.kill()
+        trial.wait()
+        until("nothing is left", lambda: not living(home))
 
 
 def test_a_provider_is_tried_in_a_folder_of_its_own_and_nothing_stays(short_dir: Path):

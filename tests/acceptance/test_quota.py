@@ -23,6 +23,7 @@ with open(told["log"], "a") as log:
 said = told["say"]
 if said is None:
     sys.exit(0)
+said = said.replace("{{at}}", str(int(time.time()) + 1 + told["seconds"]))
 print(json.dumps({{"type": "system", "subtype": "init", "session_id": "s-1", "model": "m"}}))
 print(json.dumps({{"type": "result", "is_error": True, "subtype": "success", "result": said,
                    "usage": {{"input_tokens": 10, "output_tokens": 5}}}}))
@@ -42,8 +43,9 @@ class Talker:
         self.look: list[str] = []
         self.say(None)
 
-    def say(self, text: str | None) -> None:
-        told = {"say": text, "log": str(self.log), "look": self.look}
+    def say(self, text: str | None, seconds: int = 0) -> None:
+        """Say this from now on; `{at}` is so long after it is said, in seconds of the epoch."""
+        told = {"say": text, "seconds": seconds, "log": str(self.log), "look": self.look}
         draft = self.folder / "say.tmp"
         draft.write_text(json.dumps(told), encoding="utf-8")
         draft.rename(self.folder / "say.json")
@@ -56,10 +58,8 @@ class Talker:
         return [line for line in lines if "-p" in line["argv"]]
 
 
-def in_a_while(seconds: float) -> tuple[str, datetime]:
-    """A time as claude says it, and as it is."""
-    at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
-    return f"Claude AI usage limit reached|{int(at.timestamp())}", at
+#: As claude says it.
+AT = "Claude AI usage limit reached|{at}"
 
 
 def settle(home: House, talker: Talker, **settings: Any) -> None:
@@ -91,13 +91,16 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
     with house(short_dir) as home:
         settle(home, talker)
         home.ready()
-        words, at = in_a_while(40)
-        talker.say(words)
+        began = datetime.now(UTC)
+        talker.say(AT, seconds=3600)
         task = home.add("one")["id"]
         limit = parked(home)
         assert (limit["provider"], limit["account"], limit["model"]) == ("talker", "default", "")
         assert (limit["name"], limit["confidence"]) == ("limit", "stated")
-        assert at <= instant(limit["until"]) <= at + timedelta(seconds=30)
+        at = instant(limit["resets_at"])
+        assert began + timedelta(hours=1) <= at <= datetime.now(UTC) + timedelta(hours=1, seconds=1)
+        at = instant(limit["until"])
+        assert timedelta(0) <= at - instant(limit["resets_at"]) <= timedelta(seconds=30)
         assert home.last(task)["reason"] == "quota"
         # nobody else starts on that account, and it is said until when
         waiting = home.add("two", agent="other")["id"]
@@ -125,11 +128,12 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
         assert table[1].split()[-1] == "2"
         assert len(talker.starts()) == 1
         talker.say("Invalid")
-        # both go on by themselves
+        # it is over sooner than was said, and both go on by themselves
+        sooner = home.ask("set_limit", provider="talker", account="default", seconds=1)["limit"]
         home.last(task, 2)
         home.last(waiting)
-        began = [instant(run["started_at"]) for run in home.runs()[1:]]
-        assert all(instant(limit["until"]) <= start for start in began)
+        starts = [instant(run["started_at"]) for run in home.runs()[1:]]
+        assert all(instant(sooner["until"]) <= start for start in starts)
         first, second = home.runs(task)[:2]
         assert (first["account"], first["attempt"], second["attempt"]) == ("default", 1, 1)
         home.down()
@@ -137,23 +141,22 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
 
 def test_a_kill_of_everything_forgets_no_parking_and_it_ends_in_time(short_dir: Path):
     talker = Talker(short_dir)
-    with house(short_dir) as home:
+    with house(short_dir, quota={"jitter": "0s"}) as home:
         settle(home, talker)
         process = home.ready()
-        words, at = in_a_while(20)
-        talker.say(words)
+        talker.say(AT, seconds=6)
         task = home.add("one")["id"]
-        limit = parked(home)
         home.last(task)
+        (limit,) = home.ask("list_limits")["limits"]
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         talker.say("Invalid")
         home.ready()
-        assert parked(home)["until"] == limit["until"]
-        assert home.task(task)["status"] == "queued"
+        (kept,) = home.ask("list_limits")["limits"]
+        assert kept["until"] == limit["until"] == limit["resets_at"]
         home.last(task, 2)
         first, second = home.runs(task)[:2]
-        assert instant(second["started_at"]) >= at
+        assert instant(second["started_at"]) >= instant(limit["until"])
         assert (first["attempt"], second["attempt"]) == (1, 1)
         home.down()
 
@@ -199,7 +202,8 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         assert (limit["name"], limit["until"]) == ("needs login", None)
         left = home.ask("get_remaining")
         assert not left["is_moving"]
-        assert {one["reasons"][0]["code"] for one in left["held"]} == {"parked"}
+        ((reason,),) = {tuple(one["do"] for one in held["reasons"]) for held in left["held"]}
+        assert reason == "log in with its program, then: quota clear talker/default"
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout

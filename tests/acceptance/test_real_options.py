@@ -155,10 +155,10 @@ class Seen:
 
 def _deep(*keys: str) -> Callable[[Body], Any]:
     def found(body: Body) -> Any:
-        value: Any = body
+        value: dict[str, Any] = body
         for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        return value
+            value = value.get(key) or {}
+        return value or None
 
     return found
 

@@ -26,21 +26,15 @@ from support.clis import (
     programs,
     working,
 )
-from support.house import House, living, until
+from support.house import until
 from support.repo import git
+from support.scenarios import BEGIN, END, WRITE, add, end_of, nothing_is_left, planned, with_words
 
 __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
 each_cli = pytest.mark.parametrize("name", WANTED)
 
-WRITE = {"write": "model.txt", "text": "written by a model\n"}
-BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
-END = [
-    {"tool": "get_next_action"},
-    {"tool": "report_completed", "arguments": {"result": "success", "summary": "as told"}},
-    {"tool": "get_next_action"},
-]
 HOLD = {"shell": "until [ -e .aiagent/go ]; do sleep 0.2; done"}
 #: Claude refuses a command that only sleeps.
 FOREVER = {"shell": "until [ -e .aiagent/never ]; do sleep 0.2; done"}
@@ -61,41 +55,9 @@ def _in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IS_SANDBOX", "1")
 
 
-def planned(folder: Path, *steps: dict[str, Any]) -> tuple[str, str]:
-    """A plan, as the words that the scripted model is started with."""
-    file = folder / "plan.json"
-    file.write_text(json.dumps(steps))
-    return "--plan", str(file)
-
-
-def add(home: House, **options: str) -> str:
-    task = home.add("Write a file", "Write model.txt.", **{"max_attempts": "1", **options})
-    return str(task["id"])
-
-
-def with_words(home: House, words: str) -> list[int]:
-    """Processes of this house whose command line holds these words."""
-    found: list[int] = []
-    for pid in living(home):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if words.encode() in line.replace(b"\0", b" "):
-            found.append(pid)
-    return found
-
-
-def nothing_is_left(home: House) -> bool:
-    """Whether only our own program lives, with nothing that it started; and the model."""
-    known = {process.pid for process in home.processes}
-    return not set(living(home)) - known - set(with_words(home, "model_server.py"))
-
-
 def see(name: str, scenario: str, run: dict[str, Any]) -> None:
     """A cell of the table of CLIs and scenarios."""
-    end = f"{run['outcome']} {run['reason'] or ''}".strip()
-    print(f"\n| {name} | {scenario} | exit code {run['exit_code']} | {end} |")
+    print(f"\n| {name} | {scenario} | exit code {run['exit_code']} | {end_of(run)} |")
 
 
 @each_cli

@@ -58,7 +58,8 @@ def has_members(group: int) -> bool:
 def test_a_group_whose_members_live_for_a_moment_is_ended_whole(hopper: tuple[int, int]):
     leader, started = hopper
     ended = processes.end_group(leader, started, lambda one: one.tag == "run_hopper")
-    assert [one.tag for one in ended] == ["run_hopper"]
+    # while one forks, the next is there too
+    assert {one.tag for one in ended} == {"run_hopper"}
     until("nobody of it is left", lambda: not has_members(leader))
 
 

@@ -54,7 +54,10 @@ ARGV: dict[str, tuple[str, ...]] = {
         *("--approval-mode", "auto_edit", "--skip-trust", "-o", "stream-json"),
         *("--allowed-mcp-server-names", "coord"),
     ),
-    "opencode": ("run", "--format", "json", "--title", "tsk_1"),
+    "opencode": (
+        *("run", "--format", "json", "--print-logs", "--log-level", "ERROR"),
+        *("--title", "tsk_1"),
+    ),
     "qwen": (
         *("--approval-mode", "auto-edit", "-o", "stream-json", "--bare"),
         *("--append-system-prompt", "The current working directory is: /work"),
@@ -89,7 +92,7 @@ MCP: dict[str, dict[str, Any]] = {
     "gemini": {
         ".gemini/settings.json": {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
-            "general": {"enableAutoUpdate": False},
+            "general": {"enableAutoUpdate": False, "maxAttempts": 5},
             "privacy": {"usageStatisticsEnabled": False},
             "mcpServers": {"coord": {**BRIDGE, "trust": True, "timeout": 600_000}},
         }

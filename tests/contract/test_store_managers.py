@@ -114,6 +114,16 @@ async def test_a_batch_is_made_once_under_its_key_or_its_words_and_within_bounds
     assert (low.hierarchy, low.parent_id, low.workflow) == (Duty.WORKER, "top", "mine")
 
 
+async def test_what_is_off_for_a_task_is_off_for_its_parts_too(office: Office) -> None:
+    task = await office.add(options={"mcp_servers": [], "skills": ["of-the-manager"]})
+    made = await office.batch(task)
+    assert {one.id: one.options for one in made.values()} == {
+        one.id: {"mcp_servers": []} for one in made.values()
+    }
+    plain = await office.batch(await office.add())
+    assert [one.options for one in plain.values()] == [None, None]
+
+
 async def test_a_manager_is_woken_once_by_what_needs_it_and_never_while_its_run_ends(
     office: Office,
 ) -> None:

@@ -29,6 +29,7 @@ from aiagent_coordinator.store.handoffs import HandoffFilter, NewHandoff
 from aiagent_coordinator.store.requests import ClaimAnswer, ClaimRequest
 from aiagent_coordinator.store.tasks import NewTask
 from aiagent_coordinator.store.unit import Unit
+from aiagent_coordinator.task_options import TaskOptions
 from aiagent_coordinator.tasks import Agent, Project, Task, TaskKind
 
 
@@ -53,12 +54,17 @@ async def store(store_url: str, clock: ManualClock) -> AsyncGenerator[Store]:
 
 
 async def begin(
-    store: Store, agent_id: str = "ann", project_id: str = "demo", title: str = "Do it"
+    store: Store,
+    agent_id: str = "ann",
+    project_id: str = "demo",
+    title: str = "Do it",
+    options: TaskOptions | None = None,
 ) -> tuple[Run, ClaimAnswer]:
     """A live run of a new task, and what its claim said."""
+    new = NewTask(project_id, title, agent_id=agent_id, options=options)
 
     def work(unit: Unit) -> str:
-        return tasks.create_task(unit, NewTask(project_id, title, agent_id=agent_id), "person").id
+        return tasks.create_task(unit, new, "person").id
 
     await store.write(work)
     return await claim(store, agent_id, project_id)
@@ -140,6 +146,26 @@ async def test_a_claim_names_the_skills_of_its_agent_and_of_nobody_else(store: S
     _, after = await begin(store, "ann")
     assert after.agent is not None
     assert after.agent.skills == ()
+
+
+async def test_a_task_is_given_those_skills_of_its_agent_that_it_names(store: Store) -> None:
+    def give(unit: Unit) -> None:
+        for name in ("paint", "plaster"):
+            kept = skills.keep(unit, packed(name), added_by="person")
+            skills.assign(unit, kept, "ann", actor="person")
+
+    await store.write(give)
+    cases: list[tuple[TaskOptions, list[str]]] = [
+        ({"skills": ["plaster"]}, ["plaster"]),
+        ({"skills": [], "mcp_servers": ["wiki"]}, []),
+        ({"mcp_servers": []}, ["paint", "plaster"]),
+    ]
+    for options, given in cases:
+        _, told = await begin(store, "ann", options=options)
+        assert told.agent is not None
+        assert told.task is not None
+        assert [one.directory_name for one in told.agent.skills] == given
+        assert told.task.options == options
 
 
 async def test_the_configuration_gives_and_takes_and_leaves_what_a_person_gave(

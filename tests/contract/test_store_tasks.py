@@ -103,6 +103,7 @@ async def test_a_task_comes_back_as_it_was_made(store_url: str, clock: ManualClo
         checks=(Check(("pytest", "-q")),),
         branch="topic",
         max_attempts=5,
+        options={"mcp_servers": [], "skills": ["paint"]},
     )
     async with open_store(store_url, clock=clock, use_database_clock=False) as store:
         await store.write(declare)

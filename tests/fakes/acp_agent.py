@@ -4,7 +4,7 @@
 
 A prompt holds a plan in a block fenced with three backticks and the word `acp`, a JSON list of steps: `{"tool":
 "report_completed", "arguments": {…}}` calls a tool of the server that the session was begun with; `{"ask":
-"execute", "title": "rm x", "into": "asked.txt"}` asks for permission and writes the kind of the answer down;
+"execute", "title": "rm x", "into": "asked.txt"}` asks for permission, for what is in `input` and `files`, and writes the kind of the answer down;
 `{"write": "a.txt", "text": "…"}`; `{"say": "…"}`; `{"hang": true}` works until it is cancelled; `{"exit": 3}`
 ends at once; `{"garbage": true}` writes what is no message; `{"fail": "rate limit"}` answers with an error;
 `{"odd": true}` sends an update of a kind that nobody knows. A prompt without a plan goes on with the steps that
@@ -159,6 +159,7 @@ class AcpAgent:
             "kind": step["ask"],
             "status": "pending",
             "rawInput": step.get("input", {}),
+            "locations": [{"path": path} for path in step.get("files", ())],
         }
         params = {"sessionId": self.session, "toolCall": call, "options": offered}
         send({"id": "ask-1", "method": "session/request_permission", "params": params})

@@ -4,8 +4,8 @@
 
 It finds our server in `-c mcp_servers.coord={…}`. A turn's text holds a plan in a block fenced with three
 backticks and the word `plan`, a JSON list of steps: `{"tool": "report_completed", "arguments": {…}}` calls a tool
-of that server; `{"command": "rm x", "into": "asked.txt"}` and `{"change": "b.txt", "into": …}` ask for leave and
-write the decision down; `{"write": "a.txt", "text": "…"}`; `{"say": "…"}`; `{"wait": "go"}` works until that file
+of that server; `{"command": "rm x", "into": "asked.txt"}` and `{"change": ["b.txt"], "into": …}` ask for leave and
+write the decision down, for a command also with other members of such a request in `"as"`, in place of itself; `{"write": "a.txt", "text": "…"}`; `{"say": "…"}`; `{"wait": "go"}` works until that file
 is there or the turn is interrupted; `{"fail": "unauthorized"}` ends the turn so; `{"retry": 1}` tells of an error
 that is tried again; `{"exit": 3}` ends at once; `{"garbage": true}` writes what is no message. A turn without a
 plan goes on with the steps that are left. What was said to a turn is taken up before its next step.
@@ -187,13 +187,18 @@ class AppServer:
         ident = str(uuid.uuid4())
         if "command" in step:
             item: Json = {"type": "commandExecution", "id": ident, "command": step["command"]}
-            asked, more = "item/commandExecution/requestApproval", {"command": step["command"]}
+            more: Json = step.get("as", {"command": step["command"]})
+            asked = "item/commandExecution/requestApproval"
         else:
-            changes = [{"path": step["change"], "diff": "", "kind": {"type": "add"}}]
+            moved = {"type": "update", "move_path": step.get("to")}
+            changes: list[Json] = [
+                {"path": str(Path.cwd() / path), "diff": "", "kind": moved}
+                for path in step["change"]
+            ]
             item = {"type": "fileChange", "id": ident, "changes": changes}
             asked, more = "item/fileChange/requestApproval", {}
         self.tell("item/started", item={**item, "status": "inProgress"})
-        params = {
+        params: Json = {
             "threadId": self.thread,
             "turnId": self.turn,
             "itemId": ident,

@@ -172,6 +172,22 @@ def test_an_interrupted_demo_leaves_no_process_and_no_folder(
     assert files(home) == []
 
 
+def test_a_demo_that_is_killed_leaves_no_process(home: Path) -> None:
+    process = subprocess.Popen(
+        argv(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment(home),
+        cwd=home,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while "on the board" not in process.stderr.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
+    while found := processes(home):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("columns", [40, 100])
 def test_the_live_board_shows_the_status_however_narrow_the_terminal_is(
     home: Path, columns: int

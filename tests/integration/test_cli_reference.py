@@ -117,7 +117,7 @@ def test_the_agents_command_imports_no_other_one(tmp_path: Path) -> None:
         (("project", "list"), {"cli.project", "cli.columns"}),
         (("agent", "list"), {"cli.agent", "cli.columns"}),
         (("run", "list"), {"cli.run"}),
-        (("task", "list"), {"cli.task", "tasks"}),
+        (("task", "list"), {"cli.task", "cli.equipment", "tasks", "task_options"}),
     ],
 )
 def test_asking_the_server_imports_that_command_and_the_way_there(

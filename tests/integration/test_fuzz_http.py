@@ -31,7 +31,7 @@ def place(tmp_path: Path) -> Generator[House]:
 def fuzz(url: str, folder: Path, *, seed: int, token: str | None) -> str:
     """Run the fuzzer for one round; what it said."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
-    command += ["--checks", CHECKS, "--max-examples", "40", "--seed", str(seed)]
+    command += ["--checks", CHECKS, "--max-examples", "20", "--seed", str(seed)]
     command += ["--request-timeout", "20", "--no-color", "--warnings", "off"]
     command += ["-H", f"Authorization: Bearer {token}"] if token else []
     done = subprocess.run(

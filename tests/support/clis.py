@@ -139,7 +139,8 @@ def _configure_opencode(home: House, served: Model) -> None:
 def working(
     folder: Path, name: str, clis: Path, served: Model, approval: str = "edits", **more: Any
 ) -> Generator[House]:
-    """A house whose worker is the named CLI."""
+    """A house whose worker is the named CLI, and so is who is `also` named."""
+    also: tuple[str, ...] = more.pop("also", ())
     settings, env = settings_of(name, served)
     both = (settings.get("ai_providers", {}), more.get("ai_providers", {}))
     entry = {key: value for each in both for key, value in each.get(name, {}).items()}
@@ -150,7 +151,10 @@ def working(
             _configure_opencode(home, served)
         chosen = f"scripted/{MODEL}" if name == "opencode" else MODEL
         agent = {"provider": name, "model": chosen, "approval": approval}
-        home.write(agents={"worker": agent})
+        home.write(agents={each: dict(agent) for each in ("worker", *also)})
+        if also:
+            (project,) = home.settings["projects"]
+            home.write(projects=[{**project, "agents": ["worker", *also]}])
         home.env |= env
         home.env["PATH"] = f"{clis}{os.pathsep}{os.environ['PATH']}"
         home.ready()

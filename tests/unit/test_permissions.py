@@ -50,6 +50,8 @@ RULES = Permissions(
         ("Edit", {"file_path": "/work/.env"}, "deny"),
         ("Edit", {"file_path": "/work/../etc/passwd"}, "ask"),
         ("Edit", {"file_path": "/work/src/../.env"}, "deny"),
+        ("Edit", {"file_path": "/work/./.env"}, "deny"),
+        ("Edit", {"file_path": "//work//.env"}, "deny"),
         ("WebFetch", {"url": "https://example.org"}, "deny"),
         ("mcp__docs__search", {"query": "x"}, "allow"),
         ("mcp__other__search", {"query": "x"}, "ask"),
@@ -95,6 +97,30 @@ def test_a_plain_yes_is_consent(text: str):
 @pytest.mark.parametrize("text", ["no", "allow it only if x", "yes but not there", "deny", ""])
 def test_a_yes_with_a_but_is_none(text: str):
     assert not is_consent(text)
+
+
+@pytest.mark.parametrize(
+    ("path", "verdict"),
+    [
+        ("src/a.py", "allow"),
+        ("/home/tree/src/a.py", "allow"),
+        ("/home/tree/./src/a.py", "allow"),
+        ("/home/tree/src/../a.py", "ask"),
+        ("/home/other/src/a.py", "ask"),
+        ("../tree/src/a.py", "allow"),
+        ("/home/tree/src/key", "deny"),
+        ("src/key", "deny"),
+        ("lib/key", "deny"),
+        ("/home/tree/lib/key", "deny"),
+        ("", "ask"),
+    ],
+)
+def test_a_rule_names_a_file_from_the_workspace_or_from_the_root(path: str, verdict: str):
+    """Programs say either; a rule holds for both."""
+    rules = Permissions(
+        asks=True, allow=("Edit(src/*)",), deny=("Edit(src/key)", "Edit(/home/tree/lib/*)")
+    )
+    assert decide(rules, "Edit", {"file_path": path}, "/home/tree") == Verdict(verdict)
 
 
 @pytest.mark.parametrize(

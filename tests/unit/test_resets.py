@@ -76,6 +76,8 @@ STATED = [
     ("Please try again in 15 hours 23 minutes.", after(hours=15, minutes=23)),
     ("Please wait 587 hours 33 minutes before trying again.", after(hours=587, minutes=33)),
     # headers, and units
+    ("API rate limit reached, retry after 10", after(seconds=10)),
+    ("retry after 10 minutes", after(minutes=10)),
     ("retry-after: 3600", after(hours=1)),
     ('"retry-after":"3600"', after(hours=1)),
     ("retry-after-ms: 273600000", after(days=3, hours=4)),
@@ -109,15 +111,20 @@ DERIVED = [
             "You've hit your usage limit. Upgrade to Plus to continue using Codex"
             " (https://chatgpt.com/explore/plus), or try again at Dec 5th, 2026 8:19 PM."
         ),
-        datetime(2026, 12, 5, 19, 19, tzinfo=UTC),
+        datetime(2026, 12, 5, 19, 20, tzinfo=UTC),
     ),
-    ("try again at 11:52 PM.", datetime(2026, 11, 22, 22, 52, tzinfo=UTC)),
+    # the seconds are left out: it is over with the minute
+    ("try again at 11:52 PM.", datetime(2026, 11, 22, 22, 53, tzinfo=UTC)),
     # a day of Google's ends at midnight of California
     (
         (
             "Quota exceeded for quota metric 'Gemini 2.5 Pro Requests' and limit 'Gemini 2.5 Pro"
             " Requests per day per user per tier'"
         ),
+        datetime(2026, 11, 23, 8, 0, tzinfo=UTC),
+    ),
+    (
+        "[API Error: You have exhausted your daily quota on this model.]",
         datetime(2026, 11, 23, 8, 0, tzinfo=UTC),
     ),
     ("limit: requests per minute", after(minutes=1)),
