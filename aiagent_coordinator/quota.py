@@ -15,10 +15,14 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
+from aiagent_coordinator.clock import parse_iso
+
 #: The account of a provider of which no accounts are declared.
 DEFAULT_ACCOUNT: Final = "default"
 #: Reasons of ended runs that close their lane.
 CLOSING: Final = frozenset({"rate_limited", "quota", "billing", "model_unavailable", "auth"})
+#: A reset that is said to be later is nonsense.
+FARTHEST: Final = timedelta(days=400)
 #: Prices are for so many tokens.
 PER_TOKENS: Final = 1_000_000
 
@@ -215,6 +219,15 @@ def resets(limit: Limit, now: datetime, failures: int, seed: str, terms: WaitTer
     # a short wait is not made several times as long
     spread = min(terms.jitter, max((at - now).total_seconds(), 0.0) / 4)
     return max(at, now) + timedelta(seconds=jitter(seed, spread))
+
+
+def believed(told: object, now: datetime) -> datetime | None:
+    """When a limit resets by what a program printed; None for what is no time, or nonsense."""
+    try:
+        at = parse_iso(str(told)) if told else None
+    except ValueError:
+        return None
+    return None if at is None or at > now + FARTHEST else at
 
 
 def price_of(lane: Lane, prices: Mapping[str, Price]) -> Price | None:
