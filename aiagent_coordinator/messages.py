@@ -44,7 +44,8 @@ _ENGLISH: dict[str, str] = {
     "help.config.validate": "Read the file as a start would; exit with 3 when it cannot be used.",
     "help.config.set": "Change one VALUE in the file; comments stay. KEY is like retry.max_attempts "
     "or projects.ID.base_ref. A value that cannot be used leaves the file as it was.",
-    "help.config.explain": "Say what the setting KEY means, what it is, and where it was set.",
+    "help.config.explain": "Say what the setting KEY means, what it is, and where it was set. Of MCP servers: "
+    "which each agent gets in each project, and which line said so.",
     "help.init": "Write a commented coordinator.yaml for the AI CLIs that are installed here. Never "
     "overwrites one: what would be written then goes to coordinator.yaml.new, with the differences shown.",
     "help.doctor": "Look at everything that work needs, and say what mends each fault; exit with 1 "
@@ -100,7 +101,7 @@ _ENGLISH: dict[str, str] = {
     "help.option.why": "Why; kept with the task, and told to its agent.",
     "task.approved": "{id} is approved, and {status} now",
     "task.rejected": "{id} is rejected, and {status} now",
-    "status.login": "needs login: {lane}{said}; log in with its program, then: quota clear {lane}",
+    "status.login": "needs login: {lane}{said}; log in with its program; where nothing goes on soon: quota clear {lane}",
     "status.approvals": "waiting for `task approve`: {start} to begin, {finish} results",
     "help.workflow": "Workflows: what agents are told, step by step.",
     "help.workflow.list": "List the workflows of the user and those that ship, and with --project those of "
@@ -245,6 +246,9 @@ _ENGLISH: dict[str, str] = {
     "help.option.no_mcp_servers": "No MCP servers but ours.",
     "help.option.skills": "Of its agent's skills, only these: A,B.",
     "help.option.no_skills": "No skills.",
+    "help.option.only_agent": "Of MCP servers: those of this agent.",
+    "help.option.only_project": "Of MCP servers: those in this project.",
+    "help.option.of_task": "Of MCP servers: those that this task is given; asks the server that runs.",
     "help.option.by": "What sums are made by; a day is one of UTC.",
     "help.option.days": "Only runs that ended in the last N days.",
     "help.option.project": "The project it belongs to.",
@@ -281,6 +285,16 @@ _ENGLISH: dict[str, str] = {
     "config.valid": "{file} can be used.",
     "config.set": "{name} is set in {file}.",
     "config.overridden": "note: {origin} sets {name} too, and wins over the file",
+    "config.no_agent": "the file has no agent {id!r}",
+    "config.no_project": "the file has no project {id!r}",
+    "config.only_servers": "--agent, --project and --task are for settings of MCP servers: mcp_servers, own_servers",
+    "config.servers.of": "Agent {agent} in project {project}; servers of its program's own settings: {own}",
+    "config.servers.as_it_does": "as its program does",
+    "config.servers.without": "{own}, without {names}",
+    "config.servers.on": "on",
+    "config.servers.over": "on, in place of {over}",
+    "config.servers.off": "off, in place of {over}",
+    "config.servers.off_by": "off by {by}",
     "config.required": "none; it is required",
     # init
     "init.found": "Found {title} {version} at {path}.",
@@ -450,6 +464,9 @@ _ENGLISH: dict[str, str] = {
     "table.key": "KEY",
     "table.name": "NAME",
     "table.origin": "ORIGIN",
+    "table.server": "SERVER",
+    "table.level": "LEVEL",
+    "table.standing": "STANDING",
     "table.value": "VALUE",
     "table.order": "ORDER",
     "table.variables": "VARIABLES",

@@ -88,6 +88,7 @@ REASONS: dict[str, ReasonClass] = {
             "process_limit",
             "oom",
             "turn_limit",
+            "cost_limit",
             "context_overflow",
             "never_authenticated",
             "tools_absent",

@@ -12,11 +12,12 @@ from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
-from aiagent_coordinator.pipeline.equipment import servers_of
+from aiagent_coordinator.pipeline.equipment import options_of, servers_of
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
 from aiagent_coordinator.providers.environment import child_env, of_account
+from aiagent_coordinator.providers.logins import login_files
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.wire.protocol import AGENT_TOOLS, GUEST_TOOLS
@@ -50,7 +51,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
-        options=context.catalog.chosen(record.provider, record.agent_id),
+        options=options_of(record, context),
         servers=servers_of(record, context),
         extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
@@ -80,7 +81,8 @@ def rendered_for(record: RunRecord, context: Context, prompt: str) -> Rendered:
         SpawnError: the program is not installed.
     """
     definition = context.catalog.get(record.provider)
-    values = replace(launch_values(record, context), prompt=prompt)
+    login = login_files(definition.auth, account_env(record, context))
+    values = replace(launch_values(record, context), prompt=prompt, login_files=login)
     return render(definition, values, context.environ, masker=context.masker)
 
 

@@ -38,6 +38,7 @@ from aiagent_coordinator.pipeline.launching import account_env, rendered_for, sy
 from aiagent_coordinator.pipeline.prompt import PromptFacts
 from aiagent_coordinator.pipeline.prompt import build as build_prompt
 from aiagent_coordinator.pipeline.run import RunRecord, Stage
+from aiagent_coordinator.providers.logins import link_logins
 from aiagent_coordinator.providers.modes import mode_of, takes_session
 from aiagent_coordinator.providers.shape import AnswersVia, Mode
 from aiagent_coordinator.runs import Purpose
@@ -153,10 +154,12 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
     rendered = rendered_for(record, context, prompt)
     for name, content in rendered.files.items():
         write_private(folder / "files" / name, content)
+    link_logins(folder / "files", rendered.links)
     record = record.at(
         Stage.PREPARE,
         argv=rendered.argv,
         argv_masked=rendered.argv_masked,
+        warnings={**record.warnings, **equipment.warnings_of(record, context)},
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)

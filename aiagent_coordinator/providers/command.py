@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from aiagent_coordinator.errors import ProviderError, SpawnError
@@ -49,6 +50,7 @@ class Rendered:
         argv: The words; the first is an absolute path.
         env: The definition's own variables; `environment.child_env` has them and all others.
         files: What to write under the run's `files/` first, by relative path.
+        links: Files of the user's that links below it lead to.
         argv_masked: The words as they may be shown and stored.
         stdin: What goes to standard input: the prompt, answers of people, what they say, or nothing.
     """
@@ -58,6 +60,7 @@ class Rendered:
     files: dict[str, bytes]
     argv_masked: tuple[str, ...]
     stdin: Literal["prompt", "null", "answers", "words"]
+    links: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 def render(
@@ -101,6 +104,7 @@ def render(
         files=mcp_config.config_files(definition, values),
         argv_masked=tuple(masker.mask_text(word) for word in (*program, *shown)),
         stdin="words" if values.is_live else _stdin(definition),
+        links=values.login_files,
     )
 
 

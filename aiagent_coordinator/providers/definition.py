@@ -139,6 +139,7 @@ def _faults(definition: Definition) -> Iterator[_Fault]:
     yield from _duration_faults(("limits", "silence"), definition.limits.silence)
     yield from _home_faults(("limits", "state_paths"), definition.limits.state_paths)
     yield from _home_faults(("sandbox", "readable"), definition.sandbox.readable)
+    yield from _home_faults(("auth", "files"), tuple(definition.auth.files.values()))
     yield from _place_faults(definition)
     yield from option_faults(definition)
     yield from capability_faults(definition)
@@ -273,6 +274,9 @@ def _place_faults(definition: Definition) -> Iterator[_Fault]:
     ):
         if not _is_inside(text, may_be_top=may_be_top):
             yield path, "must be a path inside the run's own folder"
+    for text in definition.auth.files:
+        if not _is_inside(text, may_be_top=False):
+            yield ("auth", "files"), "must be paths inside the run's own folder"
     for text in definition.launch.session_files:
         if not _is_inside(text, may_be_top=False):
             yield ("launch", "session_files"), "must be globs inside the run's own folder"

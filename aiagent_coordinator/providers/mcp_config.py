@@ -30,10 +30,13 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
     if mcp.style is McpStyle.NONE:
         return {}
     settings = _placed(dict(mcp.settings), values.skills_dir)
+    if values.login_files:
+        settings = options.merged(settings, definition.auth.settings)
     settings = options.merged(
         settings, options.settings_of(definition, values.options, values.model)
     )
-    return {**settings, mcp.root_key: servers(mcp, values)}
+    # options may say something of the CLI's own servers there; ours stand as they are
+    return options.merged(settings, {mcp.root_key: servers(mcp, values)})
 
 
 def servers(mcp: Mcp, values: LaunchValues) -> JsonValue:

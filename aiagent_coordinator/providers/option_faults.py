@@ -27,6 +27,9 @@ def option_faults(definition: Definition) -> Iterator[_Fault]:
             continue
         if option.default and option.default not in option.allowed:
             yield (*here, "default"), f"{option.default!r} is none of its values"
+        for other in option.not_with:
+            if other not in definition.options:
+                yield (*here, "not_with"), f"{other!r} is no option of this definition"
         words: dict[KeyPath, Words] = {here: option}
         words |= {(*here, "values", value): each for value, each in option.values.items()}
         for path, each in words.items():

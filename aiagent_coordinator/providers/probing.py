@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from aiagent_coordinator.providers.detect import resolve
 from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.logins import holds_login
 from aiagent_coordinator.providers.options import Chosen
 from aiagent_coordinator.providers.shape import Auth, Definition
 from aiagent_coordinator.providers.values import LaunchValues
@@ -140,11 +141,14 @@ def probe_env(environ: Mapping[str, str], definition: Definition, chosen: Chosen
 
 def login_of(definition: Definition, path: Path, env: Mapping[str, str]) -> Login:
     """Ask a CLI whether it is logged in, where it can say so without a model."""
+    auth = definition.auth
+    if auth.files and not any(env.get(name) for name in auth.key_env):
+        return Login.LOGGED_IN if holds_login(auth, env) else Login.NEEDS_LOGIN
     said = None
     if definition.auth.status_args:
         words = [str(path), *definition.launch.command, *definition.auth.status_args]
         said = _ask(words, env)
-    return judge_login(definition.auth, env, said)
+    return judge_login(auth, env, said)
 
 
 def judge_login(auth: Auth, env: Mapping[str, str], said: tuple[int, str] | None) -> Login:

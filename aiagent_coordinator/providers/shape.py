@@ -200,6 +200,8 @@ class Option(Words):
     path: str = ""
     #: What a person should know of it.
     note: str = ""
+    #: Options that would leave it without effect: refused together.
+    not_with: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -240,6 +242,11 @@ class Auth:
 
     What it then prints holds `logged_in` or `logged_out`; `key_env` are variables that stand for a
     login. `login` says in words what a person does.
+
+    A CLI that has a home of its own for each run is given the user's login by links: `files` says, for each path
+    below the run's `files/`, which file of the user's home (`~/…`) it leads to. The first is the login, when it
+    holds `logged_in`. They count when no variable of `key_env` is set, and `settings` are then laid over those
+    beside our server's entry.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -248,6 +255,8 @@ class Auth:
     logged_out: str = ""
     key_env: tuple[str, ...] = ()
     login: str = ""
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    settings: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class LaunchValues:
         asks_leave: Whether our server is asked for what the approval does not allow.
         is_live: Whether a driver of ours stands between the shim and the CLI.
         headers: What goes with each request to `url`.
+        login_files: Files of the user's login, by where below `files_dir` a link leads to each.
     """
 
     run_dir: Path
@@ -64,6 +65,7 @@ class LaunchValues:
     is_live: bool = False
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    login_files: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
     @property
     def files_dir(self) -> Path:

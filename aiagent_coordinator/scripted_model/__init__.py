@@ -3,6 +3,7 @@
     python -m aiagent_coordinator.scripted_model LOG [--plan PLAN.json] [--watch WORD]
               [--fault status|hang|drop] [--after TURNS] [--times COUNT] [--lasts SECONDS]
               [--status 429] [--header 'retry-after: 3600'] [--body '{"error": …}']
+              [--said 'name: value'] [--keep REQUESTS]
 
 It prints its port on a line and serves until it is killed. The plan is a list of steps, one a turn:
 `{"tool": "authenticate", "arguments": {}}` calls the first tool whose name ends so, `{"write": "a.txt",
@@ -17,4 +18,8 @@ every one for `--lasts` seconds: `status` refuses them so, with these headers an
 own, in which `{epoch}`, `{left}` and `{instant}` stand for its end; `hang` never answers;
 `drop` ends the connection in the middle of an answer. Each request is a line of JSON in LOG, with the
 time it came as `at` (seconds of the epoch).
+
+A step with `"used": 150000` says that so many tokens were in its question. `--said` is a header of every
+answer that is no refusal. `--keep` writes each request down whole, a line of JSON in REQUESTS with `path`,
+`headers` (names in small letters) and `body`.
 """

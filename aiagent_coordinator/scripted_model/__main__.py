@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--body", type=json.loads)
     parser.add_argument("--watch", action="append", default=[])
     parser.add_argument("--until-stdin-closes", action="store_true")
+    parser.add_argument("--said", type=_header, action="append", default=[])
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     if given.until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -49,6 +51,7 @@ def main() -> None:
     )
     server = ModelServer(given.log, plan, fault)
     server.watched = tuple(given.watch)
+    server.said, server.kept = tuple(given.said), given.keep
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()

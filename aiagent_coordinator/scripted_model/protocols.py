@@ -61,7 +61,7 @@ class Anthropic:
             "content": [block],
             "stop_reason": "tool_use" if turn.tool else "end_turn",
             "stop_sequence": None,
-            "usage": {"input_tokens": 10, "output_tokens": 5},
+            "usage": {"input_tokens": turn.used, "output_tokens": 5},
         }
 
     def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
@@ -122,7 +122,7 @@ class Responses:
 
     def whole(self, turn: Turn, body: Json) -> Json:
         """The answer in one piece."""
-        used = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+        used = {"input_tokens": turn.used, "output_tokens": 5, "total_tokens": turn.used + 5}
         return {
             "id": "resp_1",
             "object": "response",
@@ -188,7 +188,11 @@ class Completions:
             "created": 1,
             "model": body.get("model"),
             "choices": [{"index": 0, "message": message, "finish_reason": end}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+            "usage": {
+                "prompt_tokens": turn.used,
+                "completion_tokens": 5,
+                "total_tokens": turn.used + 5,
+            },
         }
 
     def stream(self, turn: Turn, body: Json) -> Iterator[bytes]:
@@ -245,9 +249,9 @@ class Gemini:
                 {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0}
             ],
             "usageMetadata": {
-                "promptTokenCount": 10,
+                "promptTokenCount": turn.used,
                 "candidatesTokenCount": 5,
-                "totalTokenCount": 15,
+                "totalTokenCount": turn.used + 5,
             },
         }
 

@@ -35,6 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}"
         )
         path = self.path.partition("?")[0]
+        self.server.keep({"path": path, "headers": self._headers(), "body": body})
         protocol = next((each for each in PROTOCOLS if each.serves(path)), None)
         if protocol is None:
             self.server.note({"post": path, "unknown": True})
@@ -59,9 +60,12 @@ class Handler(BaseHTTPRequestHandler):
         )
         if protocol.is_streamed(path, body):
             events = b"".join(protocol.stream(turn, body))
-            self._send(200, "text/event-stream", events)
+            self._send(200, "text/event-stream", events, self.server.said)
         else:
-            self._json(200, protocol.whole(turn, body))
+            self._json(200, protocol.whole(turn, body), self.server.said)
+
+    def _headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.headers.items()}
 
     def _fail(self, protocol: Protocol) -> None:
         fault = self.server.fault
@@ -106,6 +110,10 @@ class ModelServer(ThreadingHTTPServer):
 
     #: Words whose appearance in a request is noted.
     watched: tuple[str, ...] = ()
+    #: Headers of every answer that is no refusal.
+    said: tuple[tuple[str, str], ...] = ()
+    #: Where requests are written down whole.
+    kept: Path | None = None
 
     def __init__(self, log: Path, plan: list[Json], fault: Fault) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -119,6 +127,12 @@ class ModelServer(ThreadingHTTPServer):
         """Whether this request is to fail."""
         with self._lock:
             return self.fault.strikes(made)
+
+    def keep(self, request: Json) -> None:
+        """Write down a request whole, where that is wanted."""
+        if self.kept:
+            with self._lock, self.kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(request) + "\n")
 
     def note(self, line: Json) -> None:
         """Write down a request."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Turn:
     text: str = ""
     tool: Tool | None = None
     arguments: str = "{}"
+    #: Tokens that its question is said to have had.
+    used: int = 10
 
 
 def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
@@ -54,6 +56,10 @@ def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
     if not tools or made >= len(plan):
         return Turn(DONE)
     step = plan[made]
+    return replace(_turn(step, tools, body, told), used=step.get("used", Turn.used))
+
+
+def _turn(step: Json, tools: list[Tool], body: Json, told: str) -> Turn:
     if "say" in step:
         return Turn(step["say"])
     if "shell" in step:
@@ -118,6 +124,8 @@ def _read(path: str, tools: list[Tool]) -> Turn:
 
 def _shell(command: str, tools: list[Tool]) -> Turn:
     told = {"command": command, "description": "as the plan says"}
+    if any(tool.name == "run_typescript" for tool in tools):  # vibe takes no word more
+        told = {"command": command}
     ways: dict[str, Json] = {
         "Bash": told,
         "bash": told,

@@ -25,7 +25,7 @@ def of_agents(unit: Unit, agents: Sequence[Agent], project_id: str) -> Iterator[
     if not found or not all(found):
         return
     for why, window in {one.why: one for one in found if one is not None}.items():
-        yield {"code": "parked", "text": why, "do": f"quota clear {_named(window)}"}
+        yield {"code": "parked", "text": why, "do": _do(window)}
 
 
 def passes(reason: Json) -> bool:
@@ -52,6 +52,15 @@ def summary(unit: Unit) -> dict[str, list[Json]]:
         "parked": [_line(one) for one in shut if one.reason != "auth"],
         "logins": [_line(one) for one in shut if one.reason == "auth"],
     }
+
+
+def _do(one: Window) -> str:
+    clear = f"quota clear {_named(one)}"
+    return (
+        f"log in with its program; where it does not go on soon: {clear}"
+        if one.reason == "auth"
+        else clear
+    )
 
 
 def _line(one: Window) -> Json:

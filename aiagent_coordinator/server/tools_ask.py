@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -77,13 +77,26 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
             "status": "asked",
             "instruction": ON_STDIN,
         }
+    await wait_for_answer(context, question_id, context.call.progress)
+    return await finish_question(context, question_id)
+
+
+async def wait_for_answer(
+    context: Context, question_id: str, progress: Progress | None = None
+) -> None:
+    """Wait until a question of the caller's task is answered or waited for no longer.
+
+    While this server ends it does not come back: the call is sent again to the next one.
+    """
+    board = context.board
+    run_id = str(context.identity.run_id)
     bell = board.bells.bell(question_id, run_id)
     try:
         # After the bell hangs: an answer from now on rings it, an earlier one is read here.
         question = await board.store.read(partial(_asked, context, question_id))
         wait = (question.hold_until - board.clock.now()).total_seconds()
         if question.is_open and question.pending_at is None and wait > 0:
-            await _wait(bell, wait, context.call.progress)
+            await _wait(bell, wait, progress)
     finally:
         board.bells.mute(bell, question_id, run_id)
     request_id = context.call.request_id
@@ -91,8 +104,6 @@ async def ask_human(context: Context, arguments: AskHuman) -> Json:
         # Without an answer the bridge sends this again to the next server; nobody waits for us here.
         context.call.session.channel.settle(request_id)
         await anyio.sleep_forever()
-
-    return await finish_question(context, question_id)
 
 
 async def _wait(bell: anyio.Event, seconds: float, progress: Progress | None) -> None:
@@ -107,15 +118,23 @@ async def _wait(bell: anyio.Event, seconds: float, progress: Progress | None) ->
                 await bell.wait()
 
 
-async def finish_question(context: Context, question_id: str) -> Json:
-    """What becomes of a question that is waited for no longer; again it gives the same."""
+async def finish_question(
+    context: Context, question_id: str, tell: Callable[[Question, Run], Json] | None = None
+) -> Json:
+    """What becomes of a question that is waited for no longer; again it gives the same.
+
+    Args:
+        context: Of the call.
+        question_id: The question.
+        tell: Makes the answer of it; without, that of `ask_human`.
+    """
 
     def finish(unit: Unit, run: Run) -> Json:
         task = lock_task(unit, questions.lock(unit, question_id).task_id)
         found = questions.lock(unit, question_id)
         if run.stop_reason is None:
             found = questions.conclude_wait(unit, found, task, actor=context.identity.actor)
-        return _told(found, run)
+        return (tell or _told)(found, run)
 
     return await context.board.finish_as_agent(context, finish)
 

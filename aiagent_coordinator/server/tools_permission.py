@@ -19,6 +19,7 @@ from aiagent_coordinator.runs import Run
 from aiagent_coordinator.server.auth import Role
 from aiagent_coordinator.server.calls import Json
 from aiagent_coordinator.server.tools import ANY_PURPOSE, AgentArguments, Context, table, tool
+from aiagent_coordinator.server.tools_ask import finish_question, wait_for_answer
 from aiagent_coordinator.store import projects, questions
 from aiagent_coordinator.store import runs as run_store
 from aiagent_coordinator.store.tasks import lock_task
@@ -91,7 +92,8 @@ async def _by_person(context: Context, arguments: PermissionPrompt, run: Run) ->
         except (LimitError, TransitionError) as error:
             return _deny(error.message)
         else:
-            return await _await_answer(context, arguments, asked)
+            await wait_for_answer(context, asked)
+            return await finish_question(context, asked, lambda found, _: _told(found, arguments))
 
 
 def _ask(context: Context, text: str) -> Any:  # noqa: ANN401 - a unit of work
@@ -106,33 +108,6 @@ def _ask(context: Context, text: str) -> Any:  # noqa: ANN401 - a unit of work
         return questions.ask(unit, run, task, new, context.board.terms.ask).id
 
     return work
-
-
-async def _await_answer(context: Context, arguments: PermissionPrompt, question_id: str) -> Json:
-    board, run_id = context.board, str(context.identity.run_id)
-    bell = board.bells.bell(question_id, run_id)
-    try:
-        question = await board.store.read(lambda unit: questions.look(unit, question_id))
-        left = (question.hold_until - board.clock.now()).total_seconds()
-        if question.is_open and question.pending_at is None and left > 0:
-            with anyio.move_on_after(left):
-                await bell.wait()
-    finally:
-        board.bells.mute(bell, question_id, run_id)
-    request_id = context.call.request_id
-    if board.bells.is_closing and request_id is not None:
-        # Without an answer this is sent again to the next server; nobody waits for us here.
-        context.call.session.channel.settle(request_id)
-        await anyio.sleep_forever()
-
-    def finish(unit: Unit, run: Run) -> Json:
-        task = lock_task(unit, questions.lock(unit, question_id).task_id)
-        found = questions.lock(unit, question_id)
-        if run.stop_reason is None:
-            found = questions.conclude_wait(unit, found, task, actor=context.identity.actor)
-        return _told(found, arguments)
-
-    return await board.finish_as_agent(context, finish)
 
 
 def _told(question: Question, arguments: PermissionPrompt) -> Json:

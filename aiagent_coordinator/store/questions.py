@@ -29,7 +29,6 @@ from aiagent_coordinator.tasks import AskPolicy, Question, Task, TaskStatus, Wai
 
 _question = tables.question
 _LOCK = select(_question).where(_question.c.id == bindparam("which")).with_for_update()
-_LOOK = select(_question).where(_question.c.id == bindparam("which"))
 _OF_TASK = (
     select(_question)
     .where(_question.c.task_id == bindparam("which"))
@@ -316,18 +315,6 @@ def answered_late(unit: Unit, task_id: str, text: str) -> Question | None:
         if one.kind == "permission" and one.text == text and one.pending_at and one.answered_at
     ]
     return found[-1] if found else None
-
-
-def look(unit: Unit, question_id: str) -> Question:
-    """A question, only to be looked at: nothing is locked.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    row = unit.conn.execute(_LOOK, {"which": question_id}).mappings().first()
-    if row is None:
-        raise NotFoundError(f"there is no question {question_id}", question_id=question_id)
-    return question_of(row)
 
 
 def last_of_run(unit: Unit, run_id: str) -> Question | None:

@@ -20,7 +20,7 @@ from aiagent_coordinator.cli.main import PROGRAM, main
 from aiagent_coordinator.config import fields, models
 from aiagent_coordinator.config.http import JwtSettings
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
-from aiagent_coordinator.config.mcp import McpServerSettings
+from aiagent_coordinator.config.mcp import McpServerSettings, OwnServer
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.provider import Url
 
@@ -41,6 +41,7 @@ _WRITTEN = (
     (fields.Program, "program"),
     (fields.Expanded, "text"),
     (Url, "URL"),
+    (OwnServer, "text"),
 )
 
 

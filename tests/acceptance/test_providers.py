@@ -248,6 +248,50 @@ def test_a_provider_that_is_tried_ends_with_the_trial_however_that_ends(short_di
         until("nothing is left", lambda: not living(home))
 
 
+#: Works for who is logged in; whether somebody is, lies in a file.
+LOGS_IN = """\
+#!/bin/sh
+here=$(dirname "$0")
+case "$1" in
+--version) echo "mycli 1.0" ;;
+login-status) echo x >> "$here/asked"; echo "logged in as $(cat "$here/login" 2>/dev/null || echo nobody)" ;;
+*) echo x >> "$here/started"
+   [ -e "$here/good" ] || { echo "Not logged in. Please log in." >&2; exit 1; }
+   WORK ;;
+esac
+"""
+
+
+def test_what_waits_for_a_login_goes_on_when_somebody_logged_in_and_not_on_its_word_alone(
+    short_dir: Path,
+):
+    with mine(short_dir) as (home, file):
+        definition = Path(home.env["XDG_CONFIG_HOME"]) / "aiagent-coordinator/providers/mine.toml"
+        rule = "[[errors]]\npattern = 'Not logged in'\nreason = \"auth\"\n"
+        definition.write_text(DEFINITION + rule, "utf-8")
+        file.write_text(LOGS_IN.replace("WORK", WORK), "utf-8")
+        file.chmod(0o755)
+        home.ready()
+        first = home.add("Write", WRITES)
+        until("it waits for a login", lambda: home.json("status")["logins"])
+        asked, started = file.with_name("asked"), file.with_name("started")
+        until("its program was asked", asked.exists)
+        assert home.task(first["id"])["status"] == "queued"
+        # a login that its provider does not take: one more run, and no further one
+        file.with_name("login").write_text("somebody")
+        until("it was tried", lambda: len(started.read_text().split()) == 2)
+        until("it waits again", lambda: home.json("status")["logins"])
+        before = len(asked.read_text().split())
+        until("it was asked again", lambda: len(asked.read_text().split()) > before + 1)
+        assert len(started.read_text().split()) == 2
+        # another life begins, and another login was made meanwhile
+        home.run("stop")
+        file.with_name("good").touch()
+        home.ready()
+        assert home.finished(first["id"])["status"] == "succeeded"
+        assert [one["account"] for one in home.logged("loop.logged_in")] == ["default"] * 2
+
+
 def test_a_provider_is_tried_in_a_folder_of_its_own_and_nothing_stays(short_dir: Path):
     with mine(short_dir) as (home, file):
         program(file, "1.0")

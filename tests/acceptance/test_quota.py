@@ -154,7 +154,11 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         assert (limit["name"], limit["until"]) == ("needs login", None)
         left = home.ask("get_remaining")
         assert not left["is_moving"]
-        assert {one["reasons"][0]["code"] for one in left["held"]} == {"parked"}
+        ((reason,),) = {tuple(one["do"] for one in held["reasons"]) for held in left["held"]}
+        assert (
+            reason
+            == "log in with its program; where it does not go on soon: quota clear talker/default"
+        )
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout

@@ -73,6 +73,22 @@ SAID = [
     (
         "claude",
         1,
+        "",
+        result("Reached maximum budget ($0.5)", subtype="error_max_budget_usd"),
+        "cost_limit",
+    ),
+    (
+        "claude",
+        1,
+        "",
+        result("Request timed out. If the API is slow to answer, or a proxy"),
+        "network",
+    ),
+    ("vibe", 3, "Stopped: turn_limit", "", "turn_limit"),
+    ("vibe", 3, "Stopped: price_limit", "", "cost_limit"),
+    (
+        "claude",
+        1,
         "--dangerously-skip-permissions cannot be used with root/sudo privileges for security",
         "",
         "refused_permission",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import pytest
@@ -111,14 +112,16 @@ class Desk:
         return [(one.body, one.way, one.delivered_at is not None) for one in found]
 
 
-async def desk(store: Store, clock: ManualClock) -> Desk:
+@pytest.fixture
+async def here(store_url: str, clock: ManualClock) -> AsyncGenerator[Desk]:
     def work(unit: Unit) -> Task:
         projects.declare_project(unit, Project("demo", "demo", "/srv/demo"))
         projects.declare_agent(unit, Agent("writer", "Writer", "claude"))
         projects.assign(unit, "writer", "demo")
         return tasks.create_task(unit, NewTask("demo", "Do it", max_attempts=9), "person")
 
-    return Desk(store, clock, (await store.write(work)).id)
+    async with open_store(store_url, clock=clock) as store:
+        yield Desk(store, clock, (await store.write(work)).id)
 
 
 def said(answer: ClaimAnswer) -> list[str]:
@@ -126,120 +129,96 @@ def said(answer: ClaimAnswer) -> list[str]:
     return [one.text for one in answer.task.tells]
 
 
-async def test_a_listening_run_is_given_a_message_until_it_was_heard(
-    store_url: str, clock: ManualClock
-) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        await here.claim()
-        await here.start("turn")
-        one = await here.say("one")
-        two = await here.say("two", interrupts=True)
-        assert (one.way, two.way) == (Way.TURN, Way.TURN)
-        assert await here.renew() == ["one", "two"]
-        assert await here.renew(one.id) == ["two"]
-        assert await here.renew(one.id) == ["two"]
-        await here.end(one.id, two.id)
-        assert [row[1:] for row in await here.known()] == [(Way.TURN, True), (Way.TURN, True)]
+async def test_a_listening_run_is_given_a_message_until_it_was_heard(here: Desk) -> None:
+    await here.claim()
+    await here.start("turn")
+    one = await here.say("one")
+    two = await here.say("two", interrupts=True)
+    assert (one.way, two.way) == (Way.TURN, Way.TURN)
+    assert await here.renew() == ["one", "two"]
+    assert await here.renew(one.id) == ["two"]
+    assert await here.renew(one.id) == ["two"]
+    await here.end(one.id, two.id)
+    assert [row[1:] for row in await here.known()] == [(Way.TURN, True), (Way.TURN, True)]
 
 
 async def test_what_is_said_before_a_run_starts_is_in_its_claim_and_heard_with_its_start(
-    store_url: str, clock: ManualClock
+    here: Desk,
 ) -> None:
     """A claim that is sent again says the same; what comes between claim and start goes its own way."""
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        assert (await here.say("early")).way is None
-        assert said(await here.claim()) == ["early"]
-        assert said(await here.claim_again()) == ["early"]
-        assert [row[1:] for row in await here.known()] == [(Way.START, False)]
-        between = await here.say("between")
-        assert between.way is None
-        await here.start("turn")
-        expected = [("early", Way.START, True), ("between", Way.TURN, False)]
-        assert await here.known() == expected
-        assert await here.renew() == ["between"]
+    assert (await here.say("early")).way is None
+    assert said(await here.claim()) == ["early"]
+    assert said(await here.claim_again()) == ["early"]
+    assert [row[1:] for row in await here.known()] == [(Way.START, False)]
+    between = await here.say("between")
+    assert between.way is None
+    await here.start("turn")
+    expected = [("early", Way.START, True), ("between", Way.TURN, False)]
+    assert await here.known() == expected
+    assert await here.renew() == ["between"]
 
 
-async def test_a_run_that_never_started_leaves_its_messages_to_the_next(
-    store_url: str, clock: ManualClock
-) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        await here.say("early")
-        await here.claim()
-        await here.end()
-        assert [row[1:] for row in await here.known()] == [(Way.START, False)]
-        assert said(await here.claim()) == ["early"]
+async def test_a_run_that_never_started_leaves_its_messages_to_the_next(here: Desk) -> None:
+    await here.say("early")
+    await here.claim()
+    await here.end()
+    assert [row[1:] for row in await here.known()] == [(Way.START, False)]
+    assert said(await here.claim()) == ["early"]
 
 
 async def test_a_new_session_hears_everything_and_one_gone_on_with_only_what_is_new(
-    store_url: str, clock: ManualClock
+    here: Desk,
 ) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        await here.claim()
-        await here.start("turn")
-        one = await here.say("one")
-        await here.renew(one.id)
-        await here.say("never heard")
-        await here.end()
-        clock.advance(1)
-        assert said(await here.claim()) == ["one", "never heard"]
-        await here.start("turn")
-        await store.write(lambda unit: run_store.mark_authenticated(unit, here.run_id))
-        await here.end(session="abc")
-        clock.advance(1)
-        await here.say("three")
-        assert said(await here.claim()) == ["three"]
+    await here.claim()
+    await here.start("turn")
+    one = await here.say("one")
+    await here.renew(one.id)
+    await here.say("never heard")
+    await here.end()
+    here.clock.advance(1)
+    assert said(await here.claim()) == ["one", "never heard"]
+    await here.start("turn")
+    await here.store.write(lambda unit: run_store.mark_authenticated(unit, here.run_id))
+    await here.end(session="abc")
+    here.clock.advance(1)
+    await here.say("three")
+    assert said(await here.claim()) == ["three"]
 
 
-async def test_a_program_that_does_not_listen_is_told_by_a_notice(
-    store_url: str, clock: ManualClock
-) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        await here.claim()
-        await here.start(None)
-        sent = await here.say("one")
-        assert sent.way is Way.CALL
-        assert await here.renew() == []
+async def test_a_program_that_does_not_listen_is_told_by_a_notice(here: Desk) -> None:
+    await here.claim()
+    await here.start(None)
+    sent = await here.say("one")
+    assert sent.way is Way.CALL
+    assert await here.renew() == []
 
-        def read(unit: Unit) -> list[str]:
-            run = run_store.get_run(unit, here.run_id)
-            found = notifications.unread(unit, run)
-            tells.noticed(unit, run, [one.id for one in found])
-            return [one.message for one in found]
+    def read(unit: Unit) -> list[str]:
+        run = run_store.get_run(unit, here.run_id)
+        found = notifications.unread(unit, run)
+        tells.noticed(unit, run, [one.id for one in found])
+        return [one.message for one in found]
 
-        assert await store.write(read) == ["one"]
-        assert await here.known() == [("one", Way.CALL, True)]
-        with pytest.raises(ConflictError, match="cannot be interrupted"):
-            await here.say("stop", interrupts=True)
+    assert await here.store.write(read) == ["one"]
+    assert await here.known() == [("one", Way.CALL, True)]
+    with pytest.raises(ConflictError, match="cannot be interrupted"):
+        await here.say("stop", interrupts=True)
 
 
-async def test_one_that_takes_interrupts_alone_is_told_the_rest_by_a_notice(
-    store_url: str, clock: ManualClock
-) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        await here.claim()
-        await here.start("interrupt")
-        assert (await here.say("one")).way is Way.CALL
-        assert (await here.say("stop", interrupts=True)).way is Way.TURN
-        assert await here.renew() == ["stop"]
+async def test_one_that_takes_interrupts_alone_is_told_the_rest_by_a_notice(here: Desk) -> None:
+    await here.claim()
+    await here.start("interrupt")
+    assert (await here.say("one")).way is Way.CALL
+    assert (await here.say("stop", interrupts=True)).way is Way.TURN
+    assert await here.renew() == ["stop"]
 
 
-async def test_nobody_is_told_of_a_task_that_is_over_and_few_messages_wait(
-    store_url: str, clock: ManualClock
-) -> None:
-    async with open_store(store_url, clock=clock) as store:
-        here = await desk(store, clock)
-        with pytest.raises(ConflictError, match="no run to interrupt"):
-            await here.say("stop", interrupts=True)
-        for number in range(tells.MAX_WAITING):
-            await here.say(str(number))
-        with pytest.raises(LimitError):
-            await here.say("one more")
-        await store.write(lambda unit: tasks.cancel_task(unit, here.task_id, actor="person"))
-        with pytest.raises(ConflictError, match="cancelled"):
-            await here.say("late")
+async def test_nobody_is_told_of_a_task_that_is_over_and_few_messages_wait(here: Desk) -> None:
+    with pytest.raises(ConflictError, match="no run to interrupt"):
+        await here.say("stop", interrupts=True)
+    for number in range(tells.MAX_WAITING):
+        await here.say(str(number))
+    with pytest.raises(LimitError):
+        await here.say("one more")
+    await here.store.write(lambda unit: tasks.cancel_task(unit, here.task_id, actor="person"))
+    with pytest.raises(ConflictError, match="cancelled"):
+        await here.say("late")

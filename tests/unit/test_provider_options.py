@@ -55,7 +55,6 @@ def added(name: str, given: LaunchValues) -> list[str]:
         ("claude", {"max_turns": "7"}, ["--max-turns", "7"]),
         ("codex", {"effort": "high"}, ['model_reasoning_effort="high"']),
         ("codex", {"cli_sandbox": "read-only"}, ['sandbox_mode="read-only"']),
-        ("gemini", {"cli_sandbox": "on"}, ["--sandbox"]),
         ("qwen", {"tools_denied": ("edit",)}, ["--exclude-tools", "edit"]),
         ("copilot", {"tools_denied": ("shell(rm:*)", "url")}, ["--deny-tool", "shell(rm:*)", "--deny-tool", "url"]),
         ("copilot", {"effort": "max"}, ["--reasoning-effort", "max"]),
@@ -76,6 +75,12 @@ def test_what_a_project_holds_is_left_out_unless_it_is_asked_for():
     assert "user" in off["claude"]
     assert "--allowed-mcp-server-names" in off["gemini"]
     assert "--allowed-mcp-server-names" not in on["gemini"]
+    gemini = {
+        way: child_env({}, CATALOG.get("gemini"), values(project_config=way))
+        for way in ("on", "off")
+    }
+    assert gemini["on"].get("GEMINI_CLI_TRUST_WORKSPACE") == "true"
+    assert "GEMINI_CLI_TRUST_WORKSPACE" not in gemini["off"]
     assert "--bare" in off["qwen"]
     assert "--bare" not in on["qwen"]
     opencode = CATALOG.get("opencode")
@@ -144,6 +149,11 @@ projects: []
     [
         ("codex", "role: x", "max_turns: 5", 7, "Codex CLI cannot be told this; it can: api_key"),
         ("gemini", "role: x", "request_timeout: 5m", 7, "Gemini CLI cannot be told this"),
+        ("gemini", "role: x", "cli_sandbox: 'on'", 7, "Gemini CLI cannot be told this"),
+        ("qwen", "cli_sandbox: 'on'", "max_turns: 5", 4, "Qwen Code cannot be told this"),
+        ("copilot", "role: x", "project_config: true", 7, "Copilot CLI knows off, not 'on'"),
+        ("vibe", "approval: bypass\n    max_budget: 2", "base_url: http://x.example", 5, "cannot keep it with base_url"),
+        ("vibe", "approval: bypass", "base_url: http://x.example\n    max_budget: 2", 8, "cannot keep it with base_url"),
         ("claude", "effort: huge", "max_turns: 5", 4, "knows low, medium, high, xhigh, max, not 'huge'"),
         ("codex", "role: x", "project_config: true", 7, "Codex CLI knows off, not 'on'"),
         ("cline", "approval: bypass", "base_url: http://x.example", 7, "Cline cannot be told this"),
@@ -201,6 +211,7 @@ args = [["{option_args}"]]
         ('[options.effort]\ndefault = "x"', "9: options.effort.default: 'x' is none of its values"),
         ('[options.effort]\nsettings = { a = "b" }', "has no place"),
         ('[options.effort]\nenv = { LD_PRELOAD = "b" }', "LD_PRELOAD never reaches a CLI"),
+        ('[options.effort]\nnot_with = ["x"]', "9: options.effort.not_with: 'x' is no option"),
         ("[capabilities]\nresume = true", "9: capabilities.resume: is stated, and nothing"),
         ("[capabilities]\nbudget_flag = true", "capabilities.budget_flag: is stated"),
         ('[capabilities]\nversions = "2.x"', "'2.x' is no range"),
