@@ -15,8 +15,6 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
 
-from aiagent_coordinator.clock import parse_iso
-
 #: The account of a provider of which no accounts are declared.
 DEFAULT_ACCOUNT: Final = "default"
 #: Reasons of ended runs that close their lane.
@@ -224,10 +222,11 @@ def resets(limit: Limit, now: datetime, failures: int, seed: str, terms: WaitTer
 def believed(told: object, now: datetime) -> datetime | None:
     """When a limit resets by what a program printed; None for what is no time, or nonsense."""
     try:
-        at = parse_iso(str(told)) if told else None
-    except ValueError:
+        at = datetime.fromisoformat(str(told))
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return None if at is None or at > now + FARTHEST else at
+    return None if at > now + FARTHEST else at
 
 
 def price_of(lane: Lane, prices: Mapping[str, Price]) -> Price | None:

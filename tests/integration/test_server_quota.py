@@ -118,18 +118,21 @@ async def test_of_words_and_starts_at_the_same_moment_none_starts_where_it_is_cl
 ) -> None:
     """Whatever the order: a run is claimed before it is closed, or after it is opened, or not at all."""
     async with serving(short_dir) as board, connected(board, board.person) as person:
-        for _ in range(40):
-            await board.add_task()
+        answers: list[requests.ClaimAnswer] = []
+        is_over = anyio.Event()
 
         async def speak() -> None:
-            for _ in range(20):
+            for number in range(20):
                 await person.tool("set_limit", **LANE, seconds=900)
+                for _ in range(number % 4):  # or all would go in step
+                    await person.tool("list_limits")
                 await person.tool("clear_limits", **LANE)
-
-        answers: list[requests.ClaimAnswer] = []
+            is_over.set()
 
         async def start() -> None:
-            answers.extend([await _claim(board) for _ in range(20)])
+            while not is_over.is_set():
+                await board.add_task()
+                answers.append(await _claim(board))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(speak)
@@ -142,7 +145,8 @@ async def test_of_words_and_starts_at_the_same_moment_none_starts_where_it_is_cl
             assert event.action != "run.claimed" or is_open
         refused = [one for one in answers if not one.claimed]
         assert all((one.reason or "").startswith("parked until ") for one in refused)
-        assert len([one for one in answers if one.claimed]) + len(refused) == 40
+        # there was something to see of both
+        assert 0 < len(refused) < len(answers)
 
 
 @pytest.mark.parametrize(
