@@ -488,6 +488,8 @@ _ENGLISH: dict[str, str] = {
     "table.path": "PATH",
     "table.health": "HEALTH",
     "table.in_use": "IN USE",
+    "table.limits": "LIMITS",
+    "table.last_error": "LAST ERROR",
     "table.can": "CAN",
     "table.provider": "PROVIDER",
     "table.runs": "RUNS",

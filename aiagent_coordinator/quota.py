@@ -10,7 +10,7 @@ import fnmatch
 import random
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -246,9 +246,23 @@ def with_estimate(
     """What a run used, with what it costs by the prices where its program did not say; see `spent`."""
     if not usage or usage.get("cost") is not None:
         return usage
-    price = price_of(lane, prices)
-    if price is None:
-        return usage
+    named: Mapping[str, Mapping[str, Any]] = usage.get("models") or {}
+    if len(named) > 1:
+        models = {name: _estimated(one, lane, name, prices) for name, one in named.items()}
+        known = [one["estimate"] for one in models.values() if "estimate" in one]
+        whole = {"estimate": round(sum(known), 6)} if known else {}
+        return {**usage, "models": models, **whole}
+    return _estimated(usage, lane, next(iter(named), usage.get("model")), prices)
+
+
+def _estimated(
+    usage: Mapping[str, Any], lane: Lane, model: str | None, prices: Mapping[str, Price]
+) -> dict[str, Any]:
+    """The same with its estimate, by the price of what was asked for, else of what the program says it was."""
+    told = None if model is None else price_of(replace(lane, model=model), prices)
+    price = (price_of(lane, prices) or told) if lane.model else (told or price_of(lane, prices))
+    if price is None or usage.get("cost") is not None:
+        return dict(usage)
     parts = ((price.fresh, "in"), (price.out, "out"), (price.cache, "cache"))
     cost = sum(each * int(usage.get(name) or 0) for each, name in parts) / PER_TOKENS
     return {**usage, "estimate": round(cost, 6)}

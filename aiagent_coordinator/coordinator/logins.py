@@ -19,6 +19,7 @@ from aiagent_coordinator.errors import CoordinatorError, UnavailableError
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.providers.detect import resolve
+from aiagent_coordinator.providers.environment import of_account
 from aiagent_coordinator.providers.probing import Login, login_of, probe_env
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.telemetry import log_event
@@ -112,13 +113,13 @@ class Logins:
         if provider not in self.catalog:
             return None
         definition = self.catalog.get(provider)
-        if not definition.auth.status_args:
+        if not (definition.auth.status_args or definition.auth.files):
             return None
         accounts = self.accounts.get(provider, {})
         of_accounts = {name for variables in accounts.values() for name in variables} - {"HOME"}
         common = probe_env(self.environ, definition, self.catalog.chosen(provider))
         env = {name: value for name, value in common.items() if name not in of_accounts}
-        env |= accounts.get(account, {})
+        env = of_account(env, accounts.get(account, {}))
         path = resolve(definition, env.get("PATH"), Path("/dev/null"), env.get("HOME"))
         return Login.UNKNOWN if path is None else login_of(definition, path, env)
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -157,7 +157,7 @@ def _deep(*keys: str) -> Callable[[Body], Any]:
     def found(body: Body) -> Any:
         value: Any = body
         for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
+            value = cast("Body", value).get(key) if isinstance(value, dict) else None
         return value
 
     return found
