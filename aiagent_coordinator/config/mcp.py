@@ -58,6 +58,18 @@ class McpServerSettings(Model):
     enabled: bool = setting(True, "`false` switches off the server of this name of an outer level.")
 
 
+class RequiresSettings(Model):
+    """What an agent needs before anything is started for it."""
+
+    mcp_servers: tuple[str, ...] = setting(
+        (), "Servers beside ours, by name: without one in a project, its tasks there wait."
+    )
+    secrets: tuple[str, ...] = setting(
+        (),
+        "Variables that must be set where the coordinator is started: without one, its tasks wait.",
+    )
+
+
 def layers(levels: Sequence[Mapping[str, McpServerSettings]]) -> dict[str, tuple[int, ...]]:
     """Which levels, counted from the outermost, say something of each server; the last one counts, as a whole."""
     names = sorted({name for level in levels for name in level})

@@ -35,8 +35,10 @@ from aiagent_coordinator.coordinator.line import Speaker
 from aiagent_coordinator.coordinator.link import CALL_SECONDS, Link, ServerLink
 from aiagent_coordinator.coordinator.logins import Logins
 from aiagent_coordinator.coordinator.loop import Loop, Pulse
+from aiagent_coordinator.coordinator.needs import Needs, Wanted
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
+from aiagent_coordinator.coordinator.programs import Programs
 from aiagent_coordinator.coordinator.recover import Recovery
 from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS, Renewal
 from aiagent_coordinator.coordinator.retention import Retention, keep_tidy
@@ -93,6 +95,8 @@ class CoordinatorSettings:
     accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
         default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
     )
+    #: What agents need before anything is started for them.
+    requires: Mapping[str, Wanted] = field(default_factory=dict[str, Wanted])
     #: Listens where `socket` is, for the agents of such a server over HTTP.
     relay: socket.socket | None = None
 
@@ -199,7 +203,13 @@ class CoordinatorService:
         settings = self.settings
         recovery = Recovery(journal, supervisor)
         drifts = updates.drifts = Drifts(self._environ)
-        fitness = Fitness(self._catalog, settings.sandboxes, drifts)
+        fitness = Fitness(
+            self._catalog,
+            settings.sandboxes,
+            drifts,
+            Programs(self._environ, self._clock),
+            Needs(settings.requires, self._catalog, self._environ),
+        )
         breakers = Breakers(settings.breaker, random.SystemRandom().random)
         admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
         loop = self._loop = updates.loop = self._make_loop(

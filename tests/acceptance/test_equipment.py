@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from support.house import House, house, script
+from support.house import House, house, script, until
 
 GUIDE = "---\nname: paint\ndescription: How walls are painted here.\n---\nUse the wide brush.\n"
 #: What its program was told of servers, and its prompt, to where the test finds them.
@@ -161,4 +161,24 @@ def test_a_template_says_what_its_tasks_are_given(short_dir: Path) -> None:
         (folder / "both.yaml").write_text(TEMPLATE.replace("[wiki]", "wiki"))
         refused = home.run("template", "list", "--project", "app", check=False)
         assert "mcp_servers: must be a list of words" in refused.stdout + refused.stderr
+        home.down()
+
+
+def test_what_an_agent_requires_is_there_before_anything_is_started(short_dir: Path) -> None:
+    with house(short_dir) as home:
+        wants = {"mcp_servers": ["wiki"], "secrets": ["WIKI_KEY_OF_TEST"]}
+        home.write(agents={"worker": {"provider": "rehearsal", "requires": wants}})
+        first = home.ready()
+        task = add(home, "late")
+        reason = "agent worker has no MCP server wiki in project app and has no variable WIKI_KEY_OF_TEST here"
+        until("it is said", lambda: reason in home.run("explain", task["id"]).stdout)
+        assert (home.task(task["id"])["status"], home.runs(task["id"])) == ("queued", [])
+        home.run("stop")
+        until("it is down", lambda: first.poll() is not None)
+        home.write(mcp_servers={"wiki": {"command": "true"}})
+        home.env["WIKI_KEY_OF_TEST"] = "secret"
+        home.ready()
+        assert home.finished(task["id"])["status"] == "succeeded", home.log_text()
+        (run,) = home.runs(task["id"])
+        assert (run["attempt"], servers(home, "late")) == (1, {"coord", "wiki"})
         home.down()

@@ -305,3 +305,22 @@ def test_a_provider_is_tried_in_a_folder_of_its_own_and_nothing_stays(short_dir:
         assert "unknown option" in done.stderr
         done = home.run("provider", "test", "mine", "--scripted", check=False)
         assert "cannot be sent to a model of ours" in done.stderr
+
+
+def test_a_program_that_is_not_there_leaves_its_tasks_waiting_until_it_is(short_dir: Path):
+    with mine(short_dir) as (home, file):
+        home.ready()
+        task = home.add("Write", WRITES, max_attempts="1")
+        reason = "the program 'mycli' of provider mine was not found here; install it"
+        until("it is said why", lambda: reason in home.run("explain", task["id"]).stdout)
+        rows = {one["name"]: one for one in home.json("provider", "list")["providers"]}
+        assert (rows["mine"]["health"], "'mycli'" in rows["mine"]["why"]) == ("unfit", True)
+        assert (home.task(task["id"])["status"], home.runs(task["id"])) == ("queued", [])
+        # it is looked at again and again, and said once
+        version = home.ask("get_status")["uptime_seconds"]
+        until("it looked again", lambda: home.ask("get_status")["uptime_seconds"] > version + 3)
+        assert len(home.logged("loop.unschedulable")) == 1
+        program(file, "1.1")
+        done = home.finished(task["id"])
+        assert (done["status"], done["attempt"]) == ("succeeded", 1)
+        home.down()

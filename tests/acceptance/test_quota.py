@@ -69,7 +69,7 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
             assert "quota clear talker/default" in why
         left = home.ask("get_remaining")
         assert (left["is_moving"], left["held"]) == (True, [])
-        for words in (("status",), ("task", "show", waiting), ("doctor",)):
+        for words in (("status",), ("task", "show", waiting), ("doctor",), ("provider", "list")):
             assert "(talker/default: limit, stated)" in home.run(*words, check=False).stdout
         assert at.isoformat()[:16] in home.json("task", "show", waiting)["parked"]
         table = home.run("quota").stdout.splitlines()
