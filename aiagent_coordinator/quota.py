@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 DEFAULT_ACCOUNT: Final = "default"
 #: Reasons of ended runs that close their lane.
 CLOSING: Final = frozenset({"rate_limited", "quota", "billing", "model_unavailable", "auth"})
+#: A reset that is said to be later is nonsense.
+FARTHEST: Final = timedelta(days=400)
 #: Prices are for so many tokens.
 PER_TOKENS: Final = 1_000_000
 
@@ -215,6 +217,16 @@ def resets(limit: Limit, now: datetime, failures: int, seed: str, terms: WaitTer
     # a short wait is not made several times as long
     spread = min(terms.jitter, max((at - now).total_seconds(), 0.0) / 4)
     return max(at, now) + timedelta(seconds=jitter(seed, spread))
+
+
+def believed(told: object, now: datetime) -> datetime | None:
+    """When a limit resets by what a program printed; None for what is no time, or nonsense."""
+    try:
+        at = datetime.fromisoformat(str(told))
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return None if at > now + FARTHEST else at
 
 
 def price_of(lane: Lane, prices: Mapping[str, Price]) -> Price | None:

@@ -219,10 +219,10 @@ def test_who_is_refused_every_time_ends_by_its_name_and_leaves_nothing(
         assert (run["outcome"], run["reason"]) == ("failed", reason), output_of(home, run)
         until("nothing of it is left", lambda: nothing_is_left(home))
         limits = home.ask("list_limits")["limits"]
-        assert [one["confidence"] for one in limits] == (["assumed"] if status == 429 else [])
+        assert [one["reason"] for one in limits] == (["rate_limited"] if status == 429 else [])
         tries = sum("fault" in line for line in served.requests())
         seconds = (_instant(run["ended_at"]) - _instant(run["started_at"])).total_seconds()
-        ended_by_us = "waits" in (run["warnings"] or {})
+        ended_by_us = "waits" in (home.shown(run["id"])["warnings"] or {})
         how = (
             f"after {tries} tries, {seconds:.0f} s, {'ended by us' if ended_by_us else 'by itself'}"
         )
