@@ -109,6 +109,10 @@ class RunRecord:
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
     sealed_commit: str | None = None
     sealed_changed: bool = False
+    #: Files that differ from the run's base, and lines of text added and deleted; None: not counted.
+    sealed_files: int | None = None
+    lines_added: int | None = None
+    lines_deleted: int | None = None
     seal_error: str | None = None
     checks: tuple[CheckResult, ...] = ()
     checks_done: bool = False

@@ -29,7 +29,15 @@ async def run(record: RunRecord, _context: Context, _control: Control) -> RunRec
             raise
         return record.at(Stage.VERIFY, seal_error=error.message, error=error.message)
     failpoints.hit("seal.committed")
-    return record.at(Stage.VERIFY, sealed_commit=sealed.commit, sealed_changed=sealed.changed)
+    added, deleted = sealed.lines or (None, None)
+    return record.at(
+        Stage.VERIFY,
+        sealed_commit=sealed.commit,
+        sealed_changed=sealed.changed,
+        sealed_files=sealed.files,
+        lines_added=added,
+        lines_deleted=deleted,
+    )
 
 
 def _ran(record: RunRecord) -> bool:

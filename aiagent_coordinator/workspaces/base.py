@@ -119,6 +119,7 @@ class Sealed:
         changed: Whether sealing made a commit; False when the agent left nothing uncommitted.
         files: Files that differ between the run's base and the sealed commit.
         rescued_ref: Ref that keeps commits which are no ancestors of the sealed one.
+        lines: Lines added and deleted between the two, of text files; None where that is not known.
     """
 
     commit: str | None
@@ -126,6 +127,7 @@ class Sealed:
     changed: bool
     files: int
     rescued_ref: str | None
+    lines: tuple[int, int] | None = None
 
 
 class Workspace(Protocol):

@@ -19,7 +19,7 @@ from aiagent_coordinator.errors import GitError
 from aiagent_coordinator.ids import path_name
 from aiagent_coordinator.paths import StateDir
 from aiagent_coordinator.workspaces.base import Author, Prepared, Reason, refusal
-from aiagent_coordinator.workspaces.git import SCAN_SECONDS, Git, environment
+from aiagent_coordinator.workspaces.git import REFS_SECONDS, SCAN_SECONDS, Git, environment
 from aiagent_coordinator.workspaces.naming import make_folder
 from aiagent_coordinator.workspaces.repository import Repository, user_values
 
@@ -148,6 +148,29 @@ class OwnGit:
             return len(self.git().names("ls-tree", "-r", "-z", "--name-only", commit))
         how = ("-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
         return len(self.git().names("diff-tree", *how, base, commit))
+
+    def count_lines(self, base: str | None, commit: str) -> tuple[int, int] | None:
+        """Lines of text added and deleted between two commits; None without a base, or where git cannot say.
+
+        It reads contents, which a partial clone may lack: nothing depends on it.
+        """
+        if base is None:
+            return None
+        how = ("-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv")
+        try:
+            done = self.git().run(
+                "diff-tree", *how, base, commit, seconds=REFS_SECONDS, accept=range(256)
+            )
+        except GitError:
+            return None
+        if done.returncode != 0:
+            return None
+        counts = [one.split(b"\t", 2)[:2] for one in done.stdout.split(b"\0") if b"\t" in one]
+        # of what is no text git says `-`
+        told = [
+            (int(more), int(less)) for more, less in counts if more.isdigit() and less.isdigit()
+        ]
+        return sum(more for more, _ in told), sum(less for _, less in told)
 
     def _config(self, settings: dict[str, str]) -> bytes:
         is_sha1 = self.record.object_format == "sha1"

@@ -67,6 +67,7 @@ def _seal_worktree(prepared: Prepared, request: SealRequest) -> Sealed:
         changed=own.run_of(commit) == request.run_id,
         files=own.count_files(prepared.base_commit, commit),
         rescued_ref=repository.rescued(request.run_id),
+        lines=own.count_lines(prepared.base_commit, commit),
     )
 
 
@@ -96,6 +97,7 @@ def seal_directory(prepared: Prepared, request: SealRequest) -> Sealed:
         changed=own.run_of(commit) == request.run_id,
         files=own.count_files(prepared.base_commit, commit),
         rescued_ref=own.repository.rescued(request.run_id),
+        lines=own.count_lines(prepared.base_commit, commit),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -422,4 +423,35 @@ def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_is_asked_only_so
         ]
         assert (row["last_error"], row["since"]) == ("network", home.runs(task)[-1]["ended_at"])
         assert "network" in home.run("provider", "list").stdout
+        home.down()
+
+
+#: Fails to write the first two work trees, as on a file system that hangs for a moment.
+MOODY_GIT = """\
+#!/bin/sh
+case " $* " in
+*" read-tree "*)
+  if [ "$(wc -l < {count})" -lt 2 ]; then echo >> {count}; echo "fatal: unable to write" >&2; exit 128; fi ;;
+esac
+exec {git} "$@"
+"""
+
+
+def test_git_that_fails_for_a_moment_costs_a_task_nothing(short_dir: Path):
+    with house(short_dir) as home:
+        count, programs = short_dir / "count", short_dir / "bin"
+        count.touch()
+        programs.mkdir()
+        text = MOODY_GIT.format(count=count, git=shutil.which("git"))
+        (programs / "git").write_text(text)
+        (programs / "git").chmod(0o755)
+        home.env["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        home.write(retry={"max_attempts": 1, "infra_requeues": 0})
+        home.ready()
+        done = home.finished(home.add("work", script(REPORT))["id"])
+        assert (done["status"], done["attempt"], done["infra_requeues"]) == ("succeeded", 1, 0)
+        assert len(done["runs"]) == 1
+        failed = home.logged("run.failed")
+        assert [line["stage"] for line in failed] == ["prepare", "prepare"]
+        assert "unable to write" in str(failed)
         home.down()

@@ -197,7 +197,8 @@ def test_the_diagnostics_of_a_run_are_in_its_folder_and_shown_with_it(short_dir:
     with house(short_dir) as home:
         home.ready()
         noise = {"say": {"text": "looking around"}}
-        task = home.add("Dig", script(noise, REPORT), check="false", max_attempts="1")["id"]
+        file = {"write": {"path": "a.txt", "text": "one\ntwo\n"}}
+        task = home.add("Dig", script(noise, file, REPORT), check="false", max_attempts="1")["id"]
         assert home.finished(task)["status"] == "failed"
         (run,) = home.runs(task)
         assert "summary" not in run
@@ -211,4 +212,6 @@ def test_the_diagnostics_of_a_run_are_in_its_folder_and_shown_with_it(short_dir:
         assert names == ["claim", "prepare", "launch", "watch", "exit", "seal", "verify"]
         assert "looking around" in summary["output"]
         assert summary["seconds"] > 0
+        changes = [summary[name] for name in ("files_changed", "lines_added", "lines_deleted")]
+        assert changes == [1, 2, 0]
         assert summary["session"]["resumed"] is None

@@ -515,6 +515,18 @@ async def test_a_worktree_with_unsealed_work_is_not_removed(tree: Bench) -> None
 # sub-modules and filtered files
 
 
+async def test_what_a_run_changed_is_counted_in_files_and_lines_of_text(tree: Bench) -> None:
+    (tree.repo / "old.txt").write_text("1\n2\n3\n")
+    git(tree.repo, "add", "old.txt")
+    git(tree.repo, "commit", "-qm", "old")
+    prepared = await tree.prepare()
+    (prepared.path / "old.txt").write_text("1\nchanged\n")
+    (prepared.path / "new\tname").write_text("a\nb\n")
+    (prepared.path / "picture").write_bytes(b"\0\1\2" * 50)
+    sealed = await tree.seal(prepared)
+    assert (sealed.files, sealed.lines) == (3, (3, 2))
+
+
 async def test_a_submodule_stays_a_pointer(tree: Bench, tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(tree.repo), "library")
     git(tree.repo, "submodule", "--quiet", "add", str(tmp_path / "library"), "lib")
