@@ -14,6 +14,7 @@ from aiagent_coordinator.coordinator.breaker import BreakerPolicy
 from aiagent_coordinator.coordinator.cooldown import ErrorProtection
 from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms, Upload
 from aiagent_coordinator.coordinator.loop import Pulse
+from aiagent_coordinator.coordinator.needs import Wanted
 from aiagent_coordinator.coordinator.plan import Limits
 from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS
 from aiagent_coordinator.coordinator.retention import Retention
@@ -63,6 +64,7 @@ def make_service(
             root_agent_id=settings.root_agent_id,
             foreign=_foreign(house),
             accounts=accounts_in(house.loaded),
+            requires=requires_in(house.loaded),
             relay=relay,
         ),
         executor=LocalExecutor(),
@@ -71,6 +73,15 @@ def make_service(
         environ=dict(os.environ),
         masker=house.masker,
     )
+
+
+def requires_in(loaded: Loaded) -> dict[str, Wanted]:
+    """What agents need before anything is started for them."""
+    return {
+        name: Wanted(agent.requires.mcp_servers, agent.requires.secrets)
+        for name, agent in loaded.settings.agents.items()
+        if agent.requires.mcp_servers or agent.requires.secrets
+    }
 
 
 def accounts_in(loaded: Loaded) -> dict[str, dict[str, dict[str, str]]]:

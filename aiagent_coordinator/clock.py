@@ -110,4 +110,10 @@ def parse_iso(text: str | None) -> datetime | None:
     if text is None:
         return None
     instant = datetime.fromisoformat(text)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    if instant.tzinfo is None:
+        return instant.replace(tzinfo=UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        message = f"{text} is before or after all time"
+        raise ValueError(message) from error

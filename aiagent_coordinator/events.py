@@ -108,6 +108,7 @@ LOG_EVENTS: dict[str, str] = {
     "loop.waiting": "Something that could run waits; data: reason.",
     "loop.circuit_opened": "Runs failed again and again at once: nothing is started there for a while; data: scope, name, reason.",
     "loop.unschedulable": "An agent cannot be started here: provider, model or approval; data: reason.",
+    "loop.logged_in": "A program that said that nobody is logged in says that somebody is; data: provider, account.",
     "run.intent": "A run is about to be claimed.",
     "run.start": "The CLI was started; data: provider, branch.",
     "run.exit": "The CLI is gone; data: exit_code, signal.",

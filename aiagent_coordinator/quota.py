@@ -10,7 +10,7 @@ import fnmatch
 import random
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal
@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 DEFAULT_ACCOUNT: Final = "default"
 #: Reasons of ended runs that close their lane.
 CLOSING: Final = frozenset({"rate_limited", "quota", "billing", "model_unavailable", "auth"})
+#: A reset that is said to be later is nonsense.
+FARTHEST: Final = timedelta(days=400)
 #: Prices are for so many tokens.
 PER_TOKENS: Final = 1_000_000
 
@@ -217,6 +219,16 @@ def resets(limit: Limit, now: datetime, failures: int, seed: str, terms: WaitTer
     return max(at, now) + timedelta(seconds=jitter(seed, spread))
 
 
+def believed(told: object, now: datetime) -> datetime | None:
+    """When a limit resets by what a program printed; None for what is no time, or nonsense."""
+    try:
+        at = datetime.fromisoformat(str(told))
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return None if at > now + FARTHEST else at
+
+
 def price_of(lane: Lane, prices: Mapping[str, Price]) -> Price | None:
     """The price that stands for a lane: that of the longest name that means it."""
     names = (lane.model or "", f"{lane.provider}/{lane.model or ''}")
@@ -234,9 +246,23 @@ def with_estimate(
     """What a run used, with what it costs by the prices where its program did not say; see `spent`."""
     if not usage or usage.get("cost") is not None:
         return usage
-    price = price_of(lane, prices)
-    if price is None:
-        return usage
+    named: Mapping[str, Mapping[str, Any]] = usage.get("models") or {}
+    if len(named) > 1:
+        models = {name: _estimated(one, lane, name, prices) for name, one in named.items()}
+        known = [one["estimate"] for one in models.values() if "estimate" in one]
+        whole = {"estimate": round(sum(known), 6)} if known else {}
+        return {**usage, "models": models, **whole}
+    return _estimated(usage, lane, next(iter(named), usage.get("model")), prices)
+
+
+def _estimated(
+    usage: Mapping[str, Any], lane: Lane, model: str | None, prices: Mapping[str, Price]
+) -> dict[str, Any]:
+    """The same with its estimate, by the price of what was asked for, else of what the program says it was."""
+    told = None if model is None else price_of(replace(lane, model=model), prices)
+    price = (price_of(lane, prices) or told) if lane.model else (told or price_of(lane, prices))
+    if price is None or usage.get("cost") is not None:
+        return dict(usage)
     parts = ((price.fresh, "in"), (price.out, "out"), (price.cache, "cache"))
     cost = sum(each * int(usage.get(name) or 0) for each, name in parts) / PER_TOKENS
     return {**usage, "estimate": round(cost, 6)}

@@ -10,11 +10,12 @@ import click
 
 from aiagent_coordinator.cli import options, output
 from aiagent_coordinator.config.find import find_config
-from aiagent_coordinator.errors import ConfigError
+from aiagent_coordinator.errors import ConfigError, ValidationError
 from aiagent_coordinator.messages import text
 
 if TYPE_CHECKING:
     from aiagent_coordinator.config import Loaded
+    from aiagent_coordinator.config.source import KeyPath
 
 
 @click.group(help=text("help.config"))
@@ -84,11 +85,17 @@ def set_value(key: str, value: str) -> None:
 
 @config.command(help=text("help.config.explain"))
 @click.argument("key")
+@click.option("--agent", metavar="ID", help=text("help.option.only_agent"))
+@click.option("--project", metavar="ID", help=text("help.option.only_project"))
+@click.option("--task", metavar="ID", help=text("help.option.of_task"))
 @options.as_json
 @options.file_format
 @options.common
-def explain(key: str, as_json: bool) -> None:
+def explain(
+    key: str, agent: str | None, project: str | None, task: str | None, as_json: bool
+) -> None:
     """Say what a setting means, what it is, and who set it."""
+    from aiagent_coordinator.cli import config_servers
     from aiagent_coordinator.config.edit import find_key
     from aiagent_coordinator.config.explain import about, entries
     from aiagent_coordinator.config.source import dotted, read_source
@@ -107,6 +114,10 @@ def explain(key: str, as_json: bool) -> None:
         "required": known.is_required,
         "values": [{"key": one.key, "value": one.value, "origin": one.origin} for one in found],
     }
+    if config_servers.is_about(path):
+        facts["servers"] = _servers(loaded, path, agent, project, task)
+    elif agent or project or task:
+        raise ValidationError(text("config.only_servers"))
     if as_json:
         output.json_result(facts)
         return
@@ -120,6 +131,22 @@ def explain(key: str, as_json: bool) -> None:
             *((one.key, f"{_written(one.value)}  ({one.origin})") for one in found),
         ]
     )
+    config_servers.show(facts.get("servers", []))
+
+
+def _servers(
+    loaded: Loaded, key: KeyPath, agent: str | None, project: str | None, task: str | None
+) -> list[dict[str, Any]]:
+    """The MCP servers that agents get, put together; with a task as the board has it."""
+    from aiagent_coordinator.cli.config_servers import merged
+    from aiagent_coordinator.cli.connect import call
+    from aiagent_coordinator.providers.configured import configured_catalog
+
+    known = None if task is None else call(options.current(), "get_task", task_id=task)["task"]
+    if known is not None:
+        agent, project = agent or known.get("agent_id"), project or known["project_id"]
+    catalog = configured_catalog(loaded)
+    return merged(loaded, catalog, key, agent_id=agent, project_id=project, task=known)
 
 
 def _file() -> Path:

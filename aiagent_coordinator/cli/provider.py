@@ -25,6 +25,7 @@ _SHOWN = (
     *("resume", "usage", "cost", "turn_limit", "budget_flag", "system_prompt", "http"),
     *("json_stream", "rate_limit_events", "steering", "permission_requests"),
 )
+_COLUMNS = ("provider", "version", "health", "in_use", "limits", "last_error", "can")
 #: Of so many runs the last failure of a provider is looked for.
 _RUNS = 200
 
@@ -47,9 +48,12 @@ def list_providers(everything: bool, as_json: bool) -> None:
         output.json_result({"providers": rows})
         return
     output.table(
-        [text(f"table.{name}") for name in ("provider", "version", "health", "in_use", "can")],
+        [text(f"table.{name}") for name in _COLUMNS],
         [
-            (row["name"], row["version"] or "", _health(row), _in_use(row), ", ".join(row["can"]))
+            (
+                *(row["name"], row["version"] or "", _health(row), _in_use(row)),
+                *(", ".join(row["limits"]), _last_error(row), ", ".join(row["can"])),
+            )
             for row in rows
         ],
     )
@@ -111,6 +115,7 @@ class Known:
             "agents": sorted(mine),
             "limit": sum(one.max_concurrent for one in mine.values()),
             "in_use": self._in_use(definition.name),
+            "limits": self._limits(definition.name),
             "models": list(definition.models)
             or sorted({one.model for one in mine.values() if one.model}),
             "can": [name for name in _SHOWN if getattr(definition.can, name)],
@@ -119,6 +124,7 @@ class Known:
 
     def _accounts(self, probe: Probe) -> dict[str, str]:
         """What is known of the login of each account, asked with the variables of its runs."""
+        from aiagent_coordinator.providers.environment import of_account
         from aiagent_coordinator.providers.probing import login_of, probe_env
 
         definition = probe.definition
@@ -131,12 +137,17 @@ class Known:
             own = {key: value.get_secret_value() for key, value in account.env.items()}
             if account.home is not None:
                 own["HOME"] = str(account.home)
-            found[name] = login_of(definition, probe.path, env | own).value
+            found[name] = login_of(definition, probe.path, of_account(env, own)).value
         return found
 
     def _in_use(self, name: str) -> int | None:
         live: list[dict[str, Any]] = (self.status or {}).get("live", [])
         return None if self.status is None else sum(one["provider"] == name for one in live)
+
+    def _limits(self, name: str) -> list[str]:
+        """What of its accounts and models is parked, each in words."""
+        parked: list[dict[str, Any]] = (self.status or {}).get("parked", [])
+        return [one["why"] for one in parked if one["lane"].partition("/")[0] == name]
 
     def _health(self, definition: Definition, probe: Probe, agents: set[str]) -> dict[str, Any]:
         """Whether work can begin there, else why not, since when, and what went wrong last."""
@@ -206,6 +217,10 @@ def _health(row: dict[str, Any]) -> str:
     return f"{word}: {row['why']}" if row["why"] else word
 
 
+def _last_error(row: dict[str, Any]) -> str:
+    return f"{row['last_error']} ({row['since']})" if row["last_error"] else ""
+
+
 def _in_use(row: dict[str, Any]) -> str:
     if not row["enabled"]:
         return ""
@@ -226,7 +241,8 @@ def _of_row(row: dict[str, Any]) -> list[tuple[str, object]]:
             for name, one in row["accounts"].items()
         ),
         ("health", _health(row)),
-        ("last error", row["last_error"] and f"{row['last_error']} ({row['since']})"),
+        ("limits", ", ".join(row["limits"])),
+        ("last error", _last_error(row)),
         ("agents", ", ".join(row["agents"])),
         ("models", ", ".join(row["models"])),
         ("can", ", ".join(row["can"])),

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Literal
 
+from pydantic import PlainValidator
+
+from aiagent_coordinator.config import values
 from aiagent_coordinator.config.fields import Expanded, Model, Program, Secret, setting
 
 #: The name of our server, which no other may have.
 OURS = "coord"
 #: Every CLI makes names of tools of it.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+
+
+def _own_name(value: object) -> str:
+    if isinstance(value, str) and _NAME.match(value) and value.lower() != OURS:
+        return value
+    raise values.BadValueError(
+        f"expected a name of a server of its own, got {values.describe(value)}"
+    )
+
+
+#: What becomes of the servers of a program's own settings.
+OwnServers = Literal["inherit", "none"]
+OWN_SERVERS_MEANING = (
+    "Whether it has the MCP servers of its own settings in a run (`inherit`) or not (`none`), where it can be "
+    "told; `provider show` says what it does without."
+)
+#: The name of a server that a program knows by itself.
+OwnServer = Annotated[str, PlainValidator(_own_name)]
 
 
 class McpServerSettings(Model):
@@ -34,6 +56,27 @@ class McpServerSettings(Model):
         {}, "What goes with each request to it. `${VAR}` is expanded."
     )
     enabled: bool = setting(True, "`false` switches off the server of this name of an outer level.")
+
+
+class RequiresSettings(Model):
+    """What an agent needs before anything is started for it."""
+
+    mcp_servers: tuple[str, ...] = setting(
+        (), "Servers beside ours, by name: without one in a project, its tasks there wait."
+    )
+    secrets: tuple[str, ...] = setting(
+        (),
+        "Variables that must be set where the coordinator is started: without one, its tasks wait.",
+    )
+
+
+def layers(levels: Sequence[Mapping[str, McpServerSettings]]) -> dict[str, tuple[int, ...]]:
+    """Which levels, counted from the outermost, say something of each server; the last one counts, as a whole."""
+    names = sorted({name for level in levels for name in level})
+    return {
+        name: tuple(number for number, level in enumerate(levels) if name in level)
+        for name in names
+    }
 
 
 def contradictions(

@@ -23,7 +23,12 @@ from aiagent_coordinator.config.fields import (
     setting,
 )
 from aiagent_coordinator.config.http import HttpSettings
-from aiagent_coordinator.config.mcp import McpServerSettings
+from aiagent_coordinator.config.mcp import (
+    OWN_SERVERS_MEANING,
+    McpServerSettings,
+    OwnServers,
+    RequiresSettings,
+)
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.permissions import PermissionSettings
 from aiagent_coordinator.config.provider import CliOptions, ProviderSettings
@@ -326,6 +331,7 @@ class AgentSettings(SandboxSettings, CliOptions):
         "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
         "then the project's, then the agent's; of one name the innermost counts.",
     )
+    requires: RequiresSettings = setting(RequiresSettings(), "See below.")
     limits: LimitSettings = setting(LimitSettings(), "See below.")
 
     @property
@@ -402,6 +408,7 @@ class ProjectSettings(SandboxSettings):
         "MCP servers that agents have beside ours, by name. Those of all levels are put together: the file's, "
         "then the project's, then the agent's; of one name the innermost counts.",
     )
+    own_servers: OwnServers | None = setting(None, OWN_SERVERS_MEANING)
     limits: LimitSettings = setting(LimitSettings(), "See below.")
     budgets: BudgetSettings = setting(BudgetSettings(), "See below.", reload="live")
 

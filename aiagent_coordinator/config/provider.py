@@ -21,6 +21,7 @@ from aiagent_coordinator.config.fields import (
     around,
     setting,
 )
+from aiagent_coordinator.config.mcp import OWN_SERVERS_MEANING, OwnServer, OwnServers
 from aiagent_coordinator.config.quota import AccountSettings
 
 
@@ -81,6 +82,10 @@ class CliOptions(Model):
         None,
         "The program's own sandbox, in its own words: `on`, `off`, or the name of a mode. See `sandbox` "
         "for one of ours around it.",
+    )
+    own_servers: OwnServers | None = setting(None, OWN_SERVERS_MEANING)
+    own_servers_denied: tuple[OwnServer, ...] = setting(
+        (), "MCP servers of its own settings that it does not have in a run, by name."
     )
     extra_args: tuple[Expanded, ...] = setting(
         (),

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from aiagent_coordinator.coordinator.drift import Drifts
+from aiagent_coordinator.coordinator.needs import Needs
 from aiagent_coordinator.coordinator.plan import Action
+from aiagent_coordinator.coordinator.programs import Programs
 from aiagent_coordinator.providers.catalog import Catalog
 from aiagent_coordinator.runs import Assignment
 from aiagent_coordinator.sandbox.keeper import Sandboxes
@@ -31,6 +33,10 @@ class Fitness:
     catalog: Catalog
     sandboxes: Sandboxes = field(default_factory=Sandboxes)
     drifts: Drifts = field(default_factory=Drifts)
+    #: None: it is not looked whether programs are installed.
+    programs: Programs | None = None
+    #: What agents need before anything is started for them.
+    needs: Needs = field(default_factory=Needs)
 
     def fitting(self, actions: Sequence[Action]) -> list[Action]:
         """The same actions, each on the first of its lanes that can be had here, if any can."""
@@ -57,7 +63,7 @@ class Fitness:
     def why_not(self, action: Action) -> str | None:
         """Why this line of work cannot be started here, or None."""
         line = action.assignment
-        missing = self._not_to_be_had(action)
+        missing = self._not_to_be_had(action) or self.needs.why_not(line)
         return missing or self.sandboxes.refusal(line.agent_id, line.project_id, action.approval)
 
     def _not_to_be_had(self, action: Action) -> str | None:
@@ -65,9 +71,10 @@ class Fitness:
         if action.provider not in self.catalog:
             return f"there is no provider {action.provider!r} here"
         definition = self.catalog.get(action.provider)
-        drift = self.drifts.why_not(definition)
-        if drift:
-            return drift
+        reason = self.programs.why_not(definition) if self.programs else None
+        reason = reason or self.drifts.why_not(definition)
+        if reason:
+            return reason
         models = definition.models
         if models and action.model not in models:
             wanted = f"no model {action.model!r}" if action.model else "no default model"

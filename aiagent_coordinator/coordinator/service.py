@@ -33,9 +33,12 @@ from aiagent_coordinator.coordinator.foreign_terms import ForeignTerms
 from aiagent_coordinator.coordinator.journal import Journal
 from aiagent_coordinator.coordinator.line import Speaker
 from aiagent_coordinator.coordinator.link import CALL_SECONDS, Link, ServerLink
+from aiagent_coordinator.coordinator.logins import Logins
 from aiagent_coordinator.coordinator.loop import Loop, Pulse
+from aiagent_coordinator.coordinator.needs import Needs, Wanted
 from aiagent_coordinator.coordinator.outbox import Outbox
 from aiagent_coordinator.coordinator.plan import Limits
+from aiagent_coordinator.coordinator.programs import Programs
 from aiagent_coordinator.coordinator.recover import Recovery
 from aiagent_coordinator.coordinator.renewal import RENEW_SECONDS, Renewal
 from aiagent_coordinator.coordinator.retention import Retention, keep_tidy
@@ -92,6 +95,8 @@ class CoordinatorSettings:
     accounts: Mapping[str, Mapping[str, Mapping[str, str]]] = field(
         default_factory=dict[str, Mapping[str, Mapping[str, str]]], repr=False
     )
+    #: What agents need before anything is started for them.
+    requires: Mapping[str, Wanted] = field(default_factory=dict[str, Wanted])
     #: Listens where `socket` is, for the agents of such a server over HTTP.
     relay: socket.socket | None = None
 
@@ -198,14 +203,20 @@ class CoordinatorService:
         settings = self.settings
         recovery = Recovery(journal, supervisor)
         drifts = updates.drifts = Drifts(self._environ)
-        fitness = Fitness(self._catalog, settings.sandboxes, drifts)
+        fitness = Fitness(
+            self._catalog,
+            settings.sandboxes,
+            drifts,
+            Programs(self._environ, self._clock),
+            Needs(settings.requires, self._catalog, self._environ),
+        )
         breakers = Breakers(settings.breaker, random.SystemRandom().random)
         admission = updates.admission = Admission(breakers, settings.watermarks, self._clock)
-        loop = self._loop = self._make_loop(
+        loop = self._loop = updates.loop = self._make_loop(
             (supervisor, link, recovery, fitness, admission), foreign
         )
-        renewal = Renewal(supervisor, link, self.settings.renew_seconds)
-        updates.loop, updates.renewal = loop, renewal
+        renewal = updates.renewal = Renewal(supervisor, link, self.settings.renew_seconds)
+        updates.logins = Logins(self._catalog, self._environ, settings.accounts, link)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(link.run)
             await self._begin_relay(tasks)
@@ -217,6 +228,8 @@ class CoordinatorService:
                 keep_tidy, self.settings.state.runs, self.settings.retention, self._clock
             )
             tasks.start_soon(Sweep(supervisor).run)
+            if foreign is None:
+                tasks.start_soon(updates.logins.run)
             async with anyio.create_task_group() as starting:
                 starting.start_soon(loop.run, tasks)
                 task_status.started()
@@ -303,6 +316,7 @@ class _Updates:
         self.renewal: Renewal | None = None
         self.admission: Admission | None = None
         self.drifts: Drifts | None = None
+        self.logins: Logins | None = None
 
     def received(self, uri: str) -> None:
         if uri == self._runs_uri and self.renewal is not None:
@@ -323,6 +337,8 @@ class _Updates:
             self.admission.ended(record)
         if self.drifts is not None:
             self.drifts.ended(record)
+        if self.logins is not None:
+            self.logins.ended(record)
 
     def warned(self) -> None:
         if self.renewal is not None:

@@ -71,9 +71,9 @@ class Client:
     ) -> schema.RequestPermissionResponse:
         """Answer by policy, or ask a person through our server."""
         del session_id
-        is_allowed = await self._leave.give(tool_call.tool_call_id, _wishes(tool_call))
+        answer = await self._leave.give(tool_call.tool_call_id, _wishes(tool_call))
         offered = [{"kind": one.kind, "optionId": one.option_id} for one in options]
-        chosen = consent.choose(offered, is_allowed=is_allowed)
+        chosen = consent.choose(offered, is_allowed=answer.is_allowed)
         if chosen is None or self.is_cancelled:
             return schema.RequestPermissionResponse(
                 outcome=schema.DeniedOutcome(outcome="cancelled")

@@ -14,10 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from subprocess import PIPE
 from typing import cast
 
 import anyio
@@ -29,9 +27,9 @@ from aiagent_coordinator.drivers.codex_wishes import wishes_of
 from aiagent_coordinator.drivers.driving import (
     ANSWER_SECONDS,
     CANCEL_SECONDS,
-    CLOSE_SECONDS,
     MAX_MESSAGE_BYTES,
     Given,
+    child,
 )
 from aiagent_coordinator.drivers.leave import Leave
 from aiagent_coordinator.drivers.words import Json, Lines, Word, read_object, say, say_heard
@@ -252,8 +250,8 @@ class Session:
             case "item/commandExecution/requestApproval" | "item/fileChange/requestApproval":
                 ident = str(params.get("itemId") or "")
                 wishes = wishes_of(method, params, self._changes.get(ident, []))
-                is_allowed = await self._leave.give(ident, wishes)
-                return {"decision": "accept" if is_allowed else "decline"}
+                answer = await self._leave.give(ident, wishes)
+                return {"decision": "accept" if answer.is_allowed else "decline"}
             case "item/permissions/requestApproval":
                 return {"permissions": {}}
             case "mcpServer/elicitation/request":
@@ -303,38 +301,12 @@ async def _reply(line: Line, session: Session, message: Mapping[str, object], pa
         await line.send(told)
 
 
-async def _shut(process: anyio.abc.Process) -> None:
-    """Say that nothing follows; a program that reads no more is not waited for."""
-    if process.stdin is not None:
-        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await process.stdin.aclose()
-
-
-@asynccontextmanager
-async def _server(given: Given) -> AsyncGenerator[anyio.abc.Process]:
-    """The program as our child; it ends by the end of its input, else by TERM and KILL."""
-    process = await anyio.open_process(given.command, stdin=PIPE, stdout=PIPE, stderr=None)
-    try:
-        yield process
-    finally:
-        with anyio.CancelScope(shield=True):
-            await _shut(process)
-            for end in (None, process.terminate, process.kill):
-                if end is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        end()
-                with anyio.move_on_after(CLOSE_SECONDS):
-                    await process.wait()
-                    break
-            await process.aclose()
-
-
 async def drive(given: Given) -> int:
     """Everything; gives the exit status, or minus the signal that ended it."""
     is_well = False
     async with (
         driving.ending() as ending,
-        _server(given) as process,
+        child(given.command) as process,
         anyio.create_task_group() as tasks,
     ):
         line = Line(process)

@@ -24,7 +24,7 @@ LOOKS: Final = frozenset({"read", "search", "think"})
 #: Kinds that change files.
 EDITS: Final = frozenset({"edit", "move", "delete"})
 #: Kinds under which an agent shows a tool of a server.
-_FOREIGN: Final = frozenset({"other", "fetch", "read", "think", "search"})
+_FOREIGN: Final = frozenset({"other", "read", "think", "search"})
 #: Longer than the server holds such a call.
 CALL_SECONDS: Final = 3600.0
 #: So long a server may be away.

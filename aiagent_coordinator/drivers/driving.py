@@ -11,10 +11,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 from typing import Final, NoReturn
 
 import anyio
@@ -43,6 +44,7 @@ class Given:
         asks: What the approval does not allow is asked of our server.
         mcp: The servers of the run; None where the CLI has them otherwise.
         command: The CLI, with its arguments.
+        more: What this driver alone is told.
     """
 
     prompt: str
@@ -52,10 +54,16 @@ class Given:
     asks: bool
     mcp: Path | None
     command: tuple[str, ...]
+    more: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def read_given() -> Given:
-    """What the arguments of this process say; wrong ones end it."""
+def read_given(*more: str, flags: Sequence[str] = ()) -> Given:
+    """What the arguments of this process say; wrong ones end it.
+
+    Args:
+        more: Names of options that only this driver has, each with a word.
+        flags: Names of options without one, that say nothing it does not know otherwise.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--prompt", type=Path, required=True)
     parser.add_argument("--approval", choices=("ask", "edits", "bypass"), default="edits")
@@ -63,6 +71,10 @@ def read_given() -> Given:
     parser.add_argument("--resume", default="")
     parser.add_argument("--model", default="")
     parser.add_argument("--permissions", default="")
+    for name in more:
+        parser.add_argument(f"--{name}", default="")
+    for name in flags:
+        parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("command", nargs="+")
     said = parser.parse_args()
     return Given(
@@ -73,6 +85,7 @@ def read_given() -> Given:
         bool(said.permissions),
         said.mcp,
         tuple(said.command),
+        {name: getattr(said, name) for name in more if getattr(said, name)},
     )
 
 
@@ -120,6 +133,34 @@ async def listen(hear: Callable[[Word], Awaitable[None]]) -> None:
             if word is not None:
                 with contextlib.suppress(ConnectionError):
                     await hear(word)
+
+
+@asynccontextmanager
+async def child(
+    command: Sequence[str], env: Mapping[str, str] | None = None, *, reads: bool = True
+) -> AsyncGenerator[anyio.abc.Process]:
+    """A program as our child; it ends by the end of its input if it `reads` that, else by TERM and KILL."""
+    process = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None, env=env)
+    try:
+        yield process
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _shut(process)
+            for end in (None, process.terminate, process.kill)[not reads :]:
+                if end is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        end()
+                with anyio.move_on_after(CLOSE_SECONDS):
+                    await process.wait()
+                    break
+            await process.aclose()
+
+
+async def _shut(process: anyio.abc.Process) -> None:
+    """Say that nothing follows; a program that reads no more is not waited for."""
+    if process.stdin is not None:
+        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await process.stdin.aclose()
 
 
 def join_heard(words: list[Word]) -> str:

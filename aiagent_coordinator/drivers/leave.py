@@ -16,7 +16,19 @@ from aiagent_coordinator.drivers.words import Json, say
 #: Of what is shown of a request.
 TITLE_CHARS = 500
 #: No kind of the protocol: no approval but that of everything is for it.
-_OUTSIDE = "outside"
+OUTSIDE = "outside"
+
+
+#: What an agent reads where nobody said more.
+NO_RULE = "It is not allowed here. Do it another way, or go on without."
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said to a request, and the words that go with a no."""
+
+    is_allowed: bool
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ def changes_of(paths: Iterable[str], tool: str = "Edit", kind: str = "edit") -> 
     """
     here = Path.cwd().resolve()
     return [
-        Wish(tool, kind if _is_below(here, path) else _OUTSIDE, path, {"file_path": path})
+        Wish(tool, kind if _is_below(here, path) else OUTSIDE, path, {"file_path": path})
         for path in dict.fromkeys(paths)
     ]
 
@@ -63,27 +75,29 @@ class Leave:
         self._approval = approval
         self._desk = consent.Desk.of(os.environ) if asks else None
 
-    async def give(self, ident: str, wishes: Sequence[Wish]) -> bool:
+    async def give(self, ident: str, wishes: Sequence[Wish]) -> Answer:
         """Whether all of it may be done; after the first no, nothing more is asked. Says each decision.
 
         Args:
             ident: The CLI's own name for what it wants.
             wishes: What belongs to it, one by one; of nothing, nothing is allowed.
         """
+        answer = Answer(is_allowed=False, words=NO_RULE)
         for wish in wishes:
-            if not await self._decide(ident, wish):
-                return False
-        return bool(wishes)
+            answer = await self._decide(ident, wish)
+            if not answer.is_allowed:
+                break
+        return answer
 
-    async def _decide(self, ident: str, wish: Wish) -> bool:
+    async def _decide(self, ident: str, wish: Wish) -> Answer:
         event: Json = {"event": "permission", "id": ident, "title": wish.title[:TITLE_CHARS]}
         decision = consent.settle(self._approval, wish.kind, wish.title)
+        answer = Answer(decision == "allowed", NO_RULE)
         if decision == "asked" and self._desk is not None:
             say({**event, "decision": "asked"})
             work = partial(self._desk.ask, wish.tool, wish.about, ident)
             # a person may think for long, and an end is not to wait for that
-            is_allowed, _ = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-            decision = "allowed" if is_allowed else "denied"
-        decision = "allowed" if decision == "allowed" else "denied"
-        say({**event, "decision": decision})
-        return decision == "allowed"
+            told = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+            answer = Answer(*told)
+        say({**event, "decision": "allowed" if answer.is_allowed else "denied"})
+        return answer

@@ -15,6 +15,7 @@ from aiagent_coordinator.paths import door_of
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord, prepared_of
 from aiagent_coordinator.providers.detect import safe_path
+from aiagent_coordinator.providers.environment import HOME_FOLDERS, of_account
 from aiagent_coordinator.providers.shape import Definition
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
 from aiagent_coordinator.sandbox.grants import Places, grants_of
@@ -32,13 +33,6 @@ _CERTIFICATES = (
 #: Kinds in which a CLI cannot make a sandbox of its own.
 _ALONE = frozenset({Kind.LANDLOCK.value, Kind.SANDBOX_EXEC.value})
 _MARK_BYTES = 1000
-#: Folders of the home that variables put elsewhere.
-_XDG = {
-    "XDG_CONFIG_HOME": "~/.config/",
-    "XDG_DATA_HOME": "~/.local/share/",
-    "XDG_STATE_HOME": "~/.local/state/",
-    "XDG_CACHE_HOME": "~/.cache/",
-}
 
 
 def choose(record: RunRecord, context: Context) -> Choice:
@@ -159,7 +153,7 @@ def _of_cli(record: RunRecord, context: Context) -> Places:
         workspace=common.workspace,
         home=common.home,
         own=tuple(folder / name for name in _own(record)),
-        write=(*common.write, *files, *_state_paths(definition, context)),
+        write=(*common.write, *files, *_state_paths(definition, record, context)),
         read=(*common.read, *readable),
         door=socket if socket == context.socket else socket.parent,
         programs=programs_of(record),
@@ -184,9 +178,12 @@ def _own(record: RunRecord) -> Iterator[str]:
 
 def _of_account(record: RunRecord, context: Context) -> Context:
     """The same, where the CLI's state lies elsewhere for its account."""
+    return replace(context, environ=of_account(context.environ, _own_variables(record, context)))
+
+
+def _own_variables(record: RunRecord, context: Context) -> Mapping[str, str]:
     accounts = context.accounts.get(record.provider, {})
-    own = accounts.get(str(record.agent.get("account") or DEFAULT_ACCOUNT), {})
-    return replace(context, environ={**context.environ, **own})
+    return accounts.get(str(record.agent.get("account") or DEFAULT_ACCOUNT), {})
 
 
 def _home(context: Context) -> Path:
@@ -195,21 +192,26 @@ def _home(context: Context) -> Path:
 
 def _placed(path: str, home: Path, environ: Mapping[str, str]) -> Path:
     """A path of the home, or where the user's variables put such a folder (XDG Base Directory 0.8)."""
-    for name, folder in _XDG.items():
+    for name, folder in HOME_FOLDERS.items():
         elsewhere = environ.get(name, "")
         if path.startswith(folder) and Path(elsewhere).is_absolute():
             return Path(elsewhere, path.removeprefix(folder))
     return home / path.removeprefix("~/")
 
 
-def _state_paths(definition: Definition, context: Context) -> Iterator[Path]:
+def _state_paths(definition: Definition, record: RunRecord, context: Context) -> Iterator[Path]:
     """Where the CLI keeps its own state. A folder that is not there yet is made, as it would itself.
+
+    An account that puts its state elsewhere has no business where others have theirs: a login lies there.
 
     Raises:
         SpawnError: it cannot be made.
     """
     home = _home(context)
-    places = [_placed(path, home, context.environ) for path in definition.limits.state_paths]
+    usual = definition.limits.state_paths
+    if set(definition.sandbox.state_env) & set(_own_variables(record, context)):
+        usual = tuple(path for path in usual if path.startswith(HOME_FOLDERS["XDG_CACHE_HOME"]))
+    places = [_placed(path, home, context.environ) for path in usual]
     named = (context.environ.get(name) for name in definition.sandbox.state_env)
     for path in (*places, *(Path(value) for value in named if value)):
         # `.name` is a folder, `.name.json` a file that only the CLI knows how to begin

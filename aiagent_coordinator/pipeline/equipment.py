@@ -9,7 +9,11 @@ from aiagent_coordinator.errors import ValidationError
 from aiagent_coordinator.pipeline.context import Context
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.providers.mcp_servers import Server
+from aiagent_coordinator.providers.options import Chosen, in_force
 from aiagent_coordinator.task_options import MCP_SERVERS, SKILLS, allowed
+
+#: The option that says what becomes of servers of a CLI's own settings, and its values.
+OWN_SERVERS, NO_OWN_SERVERS, INHERIT = "own_servers", "none", "inherit"
 
 
 def servers_of(record: RunRecord, context: Context) -> tuple[Server, ...]:
@@ -19,6 +23,29 @@ def servers_of(record: RunRecord, context: Context) -> tuple[Server, ...]:
     has = context.catalog.servers(record.project_id, record.agent_id)
     given = allowed(record.task.get("options"), MCP_SERVERS)
     return has if given is None else tuple(one for one in has if one.name in given)
+
+
+def options_of(record: RunRecord, context: Context) -> Chosen:
+    """What is wanted of the run's CLI.
+
+    A task that is given no servers is given none of the CLI's own either, where that can be told it.
+    """
+    chosen = context.catalog.chosen(record.provider, record.agent_id, record.project_id)
+    if allowed(record.task.get("options"), MCP_SERVERS) != frozenset():
+        return chosen
+    known = context.catalog.get(record.provider).options.get(OWN_SERVERS)
+    can = known is not None and NO_OWN_SERVERS in known.allowed
+    return Chosen({OWN_SERVERS: NO_OWN_SERVERS}).over(chosen) if can else chosen
+
+
+def warnings_of(record: RunRecord, context: Context) -> dict[str, str]:
+    """What a task that is given no servers has all the same."""
+    definition = context.catalog.get(record.provider)
+    is_off = allowed(record.task.get("options"), MCP_SERVERS) == frozenset()
+    if not is_off or in_force(definition, options_of(record, context)).get(OWN_SERVERS) != INHERIT:
+        return {}
+    told = "cannot be told to leave out the servers of its own settings, which stay: see own_servers_denied"
+    return {MCP_SERVERS: f"{definition.title} {told}"}
 
 
 def check(record: RunRecord, context: Context) -> None:

@@ -12,11 +12,11 @@ from aiagent_coordinator.errors import ProviderError
 from aiagent_coordinator.executors.base import LaunchSpec, ServerAddress
 from aiagent_coordinator.pipeline.confinement import command_of, is_alone, socket_of
 from aiagent_coordinator.pipeline.context import Context
-from aiagent_coordinator.pipeline.equipment import servers_of
+from aiagent_coordinator.pipeline.equipment import options_of, servers_of
 from aiagent_coordinator.pipeline.run import RunRecord
 from aiagent_coordinator.pipeline.skills import opened_dir
 from aiagent_coordinator.providers.command import Rendered, render
-from aiagent_coordinator.providers.environment import child_env
+from aiagent_coordinator.providers.environment import child_env, of_account
 from aiagent_coordinator.providers.logins import login_files
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT
@@ -51,7 +51,7 @@ def launch_values(record: RunRecord, context: Context) -> LaunchValues:
         provider_session_id=record.resumed_session_id or "",
         new_uuid=record.new_session_id or "",
         max_turns=str(limits.max_turns or ""),
-        options=context.catalog.chosen(record.provider, record.agent_id),
+        options=options_of(record, context),
         servers=servers_of(record, context),
         extra_args=context.catalog.extra_args(record.provider, record.agent_id),
         skills_dir=opened_dir(record, context),
@@ -127,9 +127,8 @@ def account_env(record: RunRecord, context: Context) -> dict[str, str]:
             hint=f"there are: {', '.join(accounts)}",
         )
     others = _of_accounts(record, context)
-    return {name: value for name, value in env.items() if name not in others} | dict(
-        accounts[named]
-    )
+    env = {name: value for name, value in env.items() if name not in others}
+    return of_account(env, accounts[named])
 
 
 def _of_accounts(record: RunRecord, context: Context) -> frozenset[str]:

@@ -159,6 +159,7 @@ def _files(record: RunRecord, context: Context) -> RunRecord:
         Stage.PREPARE,
         argv=rendered.argv,
         argv_masked=rendered.argv_masked,
+        warnings={**record.warnings, **equipment.warnings_of(record, context)},
         stdin=rendered.stdin,
     )
     confinement.write_plans(record, context, choice)

@@ -88,7 +88,13 @@ def of_record(record: RunRecord, context: Context) -> Wait | None:
     told = (record.stated or {}).get("retry")
     found = in_output(Retry(**told) if told else None, definition)
     said = record.warnings.get(WAITS, "")
-    return found or beside(said.encode(), definition, context.clock.now())
+    return _better(found, beside(said.encode(), definition, context.clock.now()))
+
+
+def _better(in_output: Wait | None, beside: Wait | None) -> Wait | None:
+    """What is said in the output, unless it does not say what for."""
+    is_vague = in_output is None or in_output.reason == "stalled"
+    return beside if is_vague and beside is not None else in_output
 
 
 class Patience:
@@ -131,10 +137,12 @@ class Patience:
 
     def wait_of(self, digest: Digest | None) -> Wait | None:
         """What it waits for now; None when it does not."""
+        retry = None if digest is None else digest.retry
         if self._beside is not None and _size(self._folder / "out") > self._beside[1]:
-            self._beside = None  # it went on
-        found = in_output(None if digest is None else digest.retry, self._definition)
-        return found or (self._beside[0] if self._beside else None)
+            # it went on, or says the same in its output a moment later
+            self._beside = None if retry is None else (self._beside[0], _size(self._folder / "out"))
+        found = in_output(retry, self._definition)
+        return _better(found, self._beside[0] if self._beside else None)
 
     def judge(self, monotonic: float, digest: Digest | None) -> Finding | None:
         """What follows from it; None while nothing does.

@@ -67,6 +67,8 @@ class Choices:
 
     by_provider: Mapping[str, Chosen] = field(default_factory=dict[str, Chosen])
     by_agent: Mapping[str, Chosen] = field(default_factory=dict[str, Chosen])
+    #: Of a project's runs; they go before the provider's, and the agent's before them.
+    by_project: Mapping[str, Chosen] = field(default_factory=dict[str, Chosen])
     extra_of_provider: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
     )
@@ -92,10 +94,15 @@ class Catalog:
         """The same definitions, with this wanted of them."""
         return Catalog(self._definitions, choices)
 
-    def chosen(self, provider: str, agent_id: str | None = None) -> Chosen:
-        """The options of a provider's runs, or of one agent's."""
-        of_provider = self._choices.by_provider.get(provider, Chosen())
-        return self._choices.by_agent.get(agent_id or "", Chosen()).over(of_provider)
+    def chosen(
+        self, provider: str, agent_id: str | None = None, project_id: str | None = None
+    ) -> Chosen:
+        """The options of a provider's runs, or of one agent's, in one project."""
+        choices = self._choices
+        outer = choices.by_project.get(project_id or "", Chosen()).over(
+            choices.by_provider.get(provider, Chosen())
+        )
+        return choices.by_agent.get(agent_id or "", Chosen()).over(outer)
 
     def servers(self, project_id: str, agent_id: str) -> tuple[Server, ...]:
         """The servers that an agent has in a project, beside ours."""

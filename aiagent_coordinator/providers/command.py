@@ -112,7 +112,7 @@ def _driver_words(definition: Definition, values: LaunchValues) -> tuple[str, ..
     """The program of ours that drives a CLI in its live mode, up to the CLI itself."""
     if not values.is_live:
         return ()
-    facts = _facts(definition, values)
+    facts = _placed_facts(definition, values)
     options = (word for group in definition.live.options for word in _group(group, facts))
     # -I: neither the workspace nor PYTHONPATH is on its path
     program = (values.python, "-I", "-m", f"{_DRIVERS}.{definition.live.driver.value}")
@@ -127,16 +127,24 @@ def _stdin(definition: Definition) -> Literal["prompt", "null", "answers"]:
 
 def render_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:
     """The words after the executable. Pure."""
+    facts = _placed_facts(definition, values)
+    launch = definition.launch
+    # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
+    told = definition.live.options if values.is_live else ()
+    said = {name for group in (*launch.args, *told) for word in group for name in names_in(word)}
+    groups = (*((f"{{{name}}}",) for name in PLACED if name not in said), *launch.args)
+    return launch.command + tuple(word for group in groups for word in _group(group, facts))
+
+
+def _placed_facts(definition: Definition, values: LaunchValues) -> dict[str, _Value]:
+    """What stands for a name among the words of a definition, also where its own words are to be."""
     facts = _facts(definition, values)
     launch = definition.launch
     session = launch.resume if values.provider_session_id else launch.own_session_id
     facts["session_args"] = tuple(word for group in session for word in _group(group, facts))
     facts["approval_args"] = _group(_approval_words(definition, values), facts)
     facts["option_args"] = tuple(_option_words(definition, values, facts))
-    # The definition's own words come last: some CLIs want a word for "read stdin" at the end.
-    said = {name for group in launch.args for word in group for name in names_in(word)}
-    groups = (*((f"{{{name}}}",) for name in PLACED if name not in said), *launch.args)
-    return launch.command + tuple(word for group in groups for word in _group(group, facts))
+    return facts
 
 
 def _approval_words(definition: Definition, values: LaunchValues) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from aiagent_coordinator.config import Loaded
-from aiagent_coordinator.config.models import AgentSettings, Settings
+from aiagent_coordinator.config.models import AgentSettings, ProjectSettings, Settings
 from aiagent_coordinator.config.provider import ProviderSettings
 from aiagent_coordinator.config.source import KeyPath, Problem, dotted, refuse, shown
 from aiagent_coordinator.errors import ProviderError
@@ -44,6 +44,7 @@ def choices_of(settings: Settings) -> Choices:
     return Choices(
         by_provider={name: _of_provider(one) for name, one in settings.ai_providers.items()},
         by_agent={name: Chosen(one.options()) for name, one in settings.agents.items()},
+        by_project={one.id: _of_project(one) for one in settings.projects},
         extra_of_provider={name: one.extra_args for name, one in settings.ai_providers.items()},
         extra_of_agent={name: one.extra_args for name, one in settings.agents.items()},
         servers=_servers(settings),
@@ -84,6 +85,19 @@ def refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, st
                 f"{definition.title} cannot be held to {agent.approval!r}; it can: {', '.join(can)}"
             )
             yield ("agents", name, "approval"), reason
+    yield from _project_refusals(settings, catalog)
+
+
+def _project_refusals(settings: Settings, catalog: Catalog) -> Iterator[tuple[KeyPath, str]]:
+    """What agents of a project cannot do of what the project wants of each."""
+    for index, project in enumerate(settings.projects):
+        for name in project.agents:
+            agent = settings.agents.get(name)
+            if agent is None or agent.provider not in catalog:
+                continue
+            definition = catalog.get(agent.provider)
+            for option, reason in options.refusals(definition, _of_project(project)):
+                yield ("projects", index, option), f"agent {name}: {reason}"
 
 
 def _mode_refusals(
@@ -139,6 +153,10 @@ def _conflicts(
 def _of_provider(entry: ProviderSettings) -> Chosen:
     secrets = {} if entry.api_key is None else {"api_key": entry.api_key}
     return Chosen(entry.options(), secrets)
+
+
+def _of_project(entry: ProjectSettings) -> Chosen:
+    return Chosen({} if entry.own_servers is None else {"own_servers": entry.own_servers})
 
 
 def _line(loaded: Loaded, key: KeyPath) -> int:

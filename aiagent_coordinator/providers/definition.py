@@ -237,7 +237,7 @@ def _word_faults(path: KeyPath, word: str) -> Iterator[_Fault]:
     if lists and path[:2] == ("launch", "env"):
         yield path, f"{{{min(lists)}}} is a list; a variable holds one value"
     placed = lists.intersection(substitution.PLACED)
-    if placed and path not in (("launch", "args"), ("live", "args")):
+    if placed and path not in (("launch", "args"), ("live", "args"), ("live", "options")):
         yield path, f"{{{min(placed)}}} belongs into launch.args"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiagent_coordinator.providers.events import (
@@ -101,7 +101,8 @@ class Digest:
     @property
     def usage(self) -> Usage | None:
         """What it used so far, as far as it told; None where it did not."""
-        return self._total or self._steps
+        told = self._total or self._steps
+        return replace(told, model=_printable(self.model or "") or None) if told else None
 
     def take(self, event: Event) -> None:
         """Fold one more event."""
@@ -154,7 +155,7 @@ class Digest:
             self.limits.popitem(last=False)
 
     def _used(self, event: Used) -> None:
-        told = Usage(event.fresh, event.out, event.cache, event.cost, not event.is_partial)
+        told = _usage(event)
         if event.is_total:
             self._total = told
         else:
@@ -195,6 +196,22 @@ class Digest:
 
     def _go_on(self) -> None:
         self.retry = None
+
+
+def _usage(event: Used) -> Usage:
+    return Usage(
+        event.fresh,
+        event.out,
+        event.cache,
+        event.cost,
+        not event.is_partial,
+        models={_printable(model): _usage(used) for model, used in (event.models or {}).items()},
+    )
+
+
+def _printable(model: str) -> str:
+    """A model's name as a database takes it."""
+    return "".join(sign for sign in model if sign.isprintable())
 
 
 def describe(name: str, arguments: Mapping[str, Any] | str) -> str:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from aiagent_coordinator.providers.command import render_env, secret_env
 from aiagent_coordinator.providers.detect import path_with, resolve, safe_path
 from aiagent_coordinator.providers.shape import Definition
 from aiagent_coordinator.providers.values import LaunchValues
 from aiagent_coordinator.providers.variables import is_allowed, never_passes
+
+#: Variables that put folders of the home elsewhere (XDG Base Directory 0.8), and which.
+HOME_FOLDERS: Final[Mapping[str, str]] = {
+    "XDG_CONFIG_HOME": "~/.config/",
+    "XDG_DATA_HOME": "~/.local/share/",
+    "XDG_STATE_HOME": "~/.local/state/",
+    "XDG_CACHE_HOME": "~/.cache/",
+}
 
 
 def child_env(
@@ -35,6 +44,17 @@ def child_env(
     passing |= {name: value for name, value in own.items() if not never_passes(name)}
     # last of all: what the configuration gives goes before what the coordinator was started with
     return passing | run_env(values) | secret_env(definition, values)
+
+
+def of_account(environ: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """An environment with the variables of an account; one with a home of its own has its folders there.
+
+    Args:
+        environ: Without those of any account.
+        own: The account's.
+    """
+    elsewhere = HOME_FOLDERS if "HOME" in own else ()
+    return {name: value for name, value in environ.items() if name not in elsewhere} | dict(own)
 
 
 def run_env(values: LaunchValues) -> dict[str, str]:

@@ -101,7 +101,7 @@ class Used:
 
     With `is_total` it is all of the session so far and replaces what was told before, else it is added.
     A step that is told anew as it grows comes as the difference, which may be negative. `is_partial`:
-    there was more that is not told.
+    there was more that is not told. `models` says it of each model, where the program does.
     """
 
     fresh: int = 0
@@ -110,6 +110,7 @@ class Used:
     cost: float | None = None
     is_total: bool = False
     is_partial: bool = False
+    models: Mapping[str, Used] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,9 @@ def to_json(event: Event) -> dict[str, Any]:
     told: dict[str, Any] = {name: getattr(event, name) for name in event.__slots__}
     if isinstance(event, Used):
         told["in"] = told.pop("fresh")
+        models = told.pop("models")
+        if models is not None:
+            told["models"] = {name: _use(one) for name, one in models.items()}
         if not told.pop("is_partial"):
             return {"event": word, **told}
         return {"event": word, **told, "is_partial": True}
@@ -192,6 +196,10 @@ def to_json(event: Event) -> dict[str, Any]:
         told["tools"] = None if event.tools is None else list(event.tools)
         told["servers"] = None if event.servers is None else dict(event.servers)
     return {"event": word, **told}
+
+
+def _use(used: Used) -> dict[str, Any]:
+    return {"in": used.fresh, "out": used.out, "cache": used.cache, "cost": used.cost}
 
 
 _WORDS: dict[type[Event], str] = {

@@ -7,7 +7,6 @@ at for a pattern and goes nowhere.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,10 +55,11 @@ def _placed(auth: Auth, env: Mapping[str, str]) -> list[tuple[str, Path]]:
 
 
 def _is_login(auth: Auth, path: Path) -> bool:
+    if not path.is_file():
+        return False  # a pipe in its place would let us wait for ever
     try:
         with path.open("rb") as file:
-            # a pipe in its place would have no end
-            text = file.read(_MOST_BYTES) if os.path.isfile(path) else b""  # noqa: PTH113
+            text = file.read(_MOST_BYTES)
     except OSError:
         return False
     return bool(auth.logged_in and re.search(auth.logged_in, text.decode("utf-8", "replace")))

@@ -35,7 +35,8 @@ def config(definition: Definition, values: LaunchValues) -> dict[str, JsonValue]
     settings = options.merged(
         settings, options.settings_of(definition, values.options, values.model)
     )
-    return {**settings, mcp.root_key: servers(mcp, values)}
+    # options may say something of the CLI's own servers there; ours stand as they are
+    return options.merged(settings, {mcp.root_key: servers(mcp, values)})
 
 
 def servers(mcp: Mcp, values: LaunchValues) -> JsonValue:

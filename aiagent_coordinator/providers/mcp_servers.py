@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from aiagent_coordinator.config.mcp import McpServerSettings
+from aiagent_coordinator.config.mcp import McpServerSettings, layers
 from aiagent_coordinator.wire import with_env
 
 #: Below a run's `files/`: the program that gives a server its variables.
@@ -33,12 +33,10 @@ class Server:
         return f"mcp-{self.name}.json"
 
 
-def merged(levels: Iterable[Mapping[str, McpServerSettings]]) -> tuple[Server, ...]:
+def merged(levels: Sequence[Mapping[str, McpServerSettings]]) -> tuple[Server, ...]:
     """The servers of all levels, outermost first: of one name the innermost counts, as a whole."""
-    whole: dict[str, McpServerSettings] = {}
-    for level in levels:
-        whole |= level
-    return tuple(_server(name, one) for name, one in sorted(whole.items()) if one.enabled)
+    whole = {name: levels[numbers[-1]][name] for name, numbers in layers(levels).items()}
+    return tuple(_server(name, one) for name, one in whole.items() if one.enabled)
 
 
 def _server(name: str, one: McpServerSettings) -> Server:

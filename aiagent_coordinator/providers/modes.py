@@ -10,7 +10,7 @@ from aiagent_coordinator.providers.substitution import names_in
 from aiagent_coordinator.tells import Listens
 
 #: Drivers that pass on what their CLI asks.
-_ASKING = frozenset({Driver.ACP, Driver.CODEX})
+_ASKING = frozenset({Driver.ACP, Driver.CODEX, Driver.OPENCODE})
 
 
 def mode_of(definition: Definition, wanted: str | None) -> Mode:

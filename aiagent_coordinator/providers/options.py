@@ -16,13 +16,14 @@ from aiagent_coordinator.providers.shape import Definition, Words
 from aiagent_coordinator.providers.substitution import names_in, sole_name, substitute
 
 #: Lists; everything else is one value.
-LISTS = frozenset({"tools_allowed", "tools_denied"})
+LISTS = frozenset({"tools_allowed", "tools_denied", "own_servers_denied"})
 #: Never in an argument, never in a file: a variable of the CLI alone.
 SECRETS = frozenset({"api_key"})
 #: The options there are.
 NAMES = (
     *("project_config", "cli_sandbox", "tools_allowed", "tools_denied", "max_turns", "max_budget"),
     *("effort", "base_url", "api_key", "request_timeout", "max_output_tokens"),
+    *("own_servers", "own_servers_denied"),
 )
 #: What `request_timeout` stands for in words.
 TIMEOUTS = ("request_timeout_ms", "request_timeout_seconds")

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from aiagent_coordinator.quota import Confidence, Limit, window_of
+from aiagent_coordinator.quota import FARTHEST, Confidence, Limit, window_of
 
 #: Longer texts are looked at up to here.
 MAX_CHARS: Final = 8000
@@ -21,8 +21,6 @@ MAX_CHARS: Final = 8000
 PASSED: Final = timedelta(minutes=5)
 #: A time of day that passed so long ago was meant, and not tomorrow's.
 JUST_PASSED: Final = timedelta(hours=2)
-#: What is said to be later is nonsense.
-FARTHEST: Final = timedelta(days=400)
 
 _UNITS: Final = (
     (r"milliseconds?|msecs?|ms", 0.001),

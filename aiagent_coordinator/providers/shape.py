@@ -112,6 +112,7 @@ class Driver(StrEnum):
     CLAUDE = "claude"
     ACP = "acp"
     CODEX = "codex"
+    OPENCODE = "opencode"
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def main() -> None:
     parser.add_argument("--header", type=_header, action="append", default=[])
     parser.add_argument("--body", type=json.loads)
     parser.add_argument("--watch", action="append", default=[])
+    parser.add_argument("--until-stdin-closes", action="store_true")
     parser.add_argument("--said", type=_header, action="append", default=[])
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--until-stdin-closes", action="store_true")
     given = parser.parse_args()
     if given.until_stdin_closes:
         threading.Thread(target=_end_with_stdin, daemon=True).start()

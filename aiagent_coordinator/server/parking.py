@@ -56,7 +56,11 @@ def summary(unit: Unit) -> dict[str, list[Json]]:
 
 def _do(one: Window) -> str:
     clear = f"quota clear {_named(one)}"
-    return f"log in with its program, then: {clear}" if one.reason == "auth" else clear
+    return (
+        f"log in with its program; where it does not go on soon: {clear}"
+        if one.reason == "auth"
+        else clear
+    )
 
 
 def _line(one: Window) -> Json:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from aiagent_coordinator.clock import parse_iso
-from aiagent_coordinator.errors import NotFoundError, ValidationError
+from aiagent_coordinator.errors import ForbiddenError, NotFoundError, ValidationError
 from aiagent_coordinator.quota import DEFAULT_ACCOUNT, Lane, Terms
 from aiagent_coordinator.server import rows
 from aiagent_coordinator.server.auth import Role
@@ -102,7 +102,13 @@ def _agents_of(unit: Unit, project_id: str) -> list[str]:
 
 
 async def clear_limits(context: Context, arguments: ClearLanes) -> Json:
-    """Let something start there again, whatever its provider said."""
+    """Let something start there again, whatever its provider said.
+
+    Raises:
+        ForbiddenError: a coordinator, which only sees whether somebody is logged in, would open more.
+    """
+    if context.identity.role is Role.COORDINATOR and not arguments.logins_only:
+        raise ForbiddenError("a coordinator opens what waits for a login, and nothing else")
 
     def work(unit: Unit) -> Json:
         _check(unit, terms.current(unit), arguments)
@@ -188,8 +194,20 @@ def _check(unit: Unit, said: Terms, which: WhichLane) -> None:
 
 TOOLS = table(
     (
-        tool(ListLimits, list_limits, "List limits of providers that are known.", Role.PERSON),
-        tool(ClearLanes, clear_limits, "Let something start there again.", Role.PERSON),
+        tool(
+            ListLimits,
+            list_limits,
+            "List limits of providers that are known.",
+            Role.PERSON,
+            Role.COORDINATOR,
+        ),
+        tool(
+            ClearLanes,
+            clear_limits,
+            "Let something start there again.",
+            Role.PERSON,
+            Role.COORDINATOR,
+        ),
         tool(HoldLane, set_limit, "Let nothing start there for a while.", Role.PERSON),
     )
 )

@@ -9,8 +9,17 @@ from typing import Any, Final, cast
 
 from sqlalchemy import RowMapping, and_, bindparam, delete, insert, or_, select, update
 
-from aiagent_coordinator.clock import iso, parse_iso
-from aiagent_coordinator.quota import Confidence, Lane, Limit, WaitTerms, jitter, resets, window_of
+from aiagent_coordinator.clock import iso
+from aiagent_coordinator.quota import (
+    Confidence,
+    Lane,
+    Limit,
+    WaitTerms,
+    believed,
+    jitter,
+    resets,
+    window_of,
+)
 from aiagent_coordinator.runs import Run
 from aiagent_coordinator.store.columns import Instant
 from aiagent_coordinator.store.quota_tables import limit_window
@@ -190,7 +199,7 @@ def take_told(unit: Unit, run: Run, told: Iterable[Mapping[str, Any]], terms: Wa
             continue
         said = str(one.get("window") or "")[:64]
         window, of_model = window_of(said)
-        resets_at = parse_iso(str(one["resets_at"])) if one.get("resets_at") else None
+        resets_at = believed(one.get("resets_at"), unit.now)
         key = {
             "provider": run.provider,
             "account": run.account,

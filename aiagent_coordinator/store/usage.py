@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import RowMapping, select
 
 from aiagent_coordinator.store import tables
 from aiagent_coordinator.store.unit import Unit
@@ -77,12 +77,25 @@ def total(
         query = query.where(_run.c.ended_at >= since)
     if project_id is not None:
         query = query.where(_run.c.project_id == project_id)
-    key_of = _KEYS[by]
     sums: dict[str, Sum] = {}
     for row in unit.conn.execute(query).mappings():
-        key = key_of(row)
-        sums.setdefault(key, Sum(key)).add(row["usage"])
+        for key, used in _by_model(row) if by == "model" else [(_KEYS[by](row), row["usage"])]:
+            sums.setdefault(key, Sum(key)).add(used)
     return [sums[key] for key in sorted(sums)]
+
+
+def _by_model(row: RowMapping) -> list[tuple[str, dict[str, Any] | None]]:
+    """What a run used by the models that its program named, else by the one that was asked for.
+
+    A run of several models counts as a run of each.
+    """
+    used: dict[str, Any] = row["usage"] or {}
+    models: dict[str, dict[str, Any]] = used.get("models") or {}
+    if len(models) > 1:
+        return [(f"{row['provider']}/{name}", one) for name, one in models.items()]
+    # of one model the whole is said, which may be more
+    name = next(iter(models), used.get("model")) or row["model"] or "default"
+    return [(f"{row['provider']}/{name}", row["usage"])]
 
 
 _KEYS: dict[str, Callable[[Any], str]] = {
@@ -90,7 +103,6 @@ _KEYS: dict[str, Callable[[Any], str]] = {
     "project": lambda row: str(row["project_id"]),
     "provider": lambda row: str(row["provider"] or ""),
     "account": lambda row: f"{row['provider']}/{row['account']}",
-    "model": lambda row: f"{row['provider']}/{row['model'] or 'default'}",
     "task": lambda row: str(row["task_id"] or ""),
     "day": lambda row: row["ended_at"].astimezone(UTC).date().isoformat(),
 }

@@ -20,7 +20,7 @@ from aiagent_coordinator.cli.main import PROGRAM, main
 from aiagent_coordinator.config import fields, models
 from aiagent_coordinator.config.http import JwtSettings
 from aiagent_coordinator.config.load import ENVIRONMENT_PREFIX, SCALARS
-from aiagent_coordinator.config.mcp import McpServerSettings
+from aiagent_coordinator.config.mcp import McpServerSettings, OwnServer, RequiresSettings
 from aiagent_coordinator.config.people import PersonSettings
 from aiagent_coordinator.config.provider import Url
 
@@ -41,6 +41,7 @@ _WRITTEN = (
     (fields.Program, "program"),
     (fields.Expanded, "text"),
     (Url, "URL"),
+    (OwnServer, "text"),
 )
 
 
@@ -96,6 +97,7 @@ def settings() -> str:
         ("`projects[]`", models.ProjectSettings),
         ("`ai_providers.<name>`", models.ProviderSettings),
         ("`mcp_servers.<name>`, also of projects and agents", McpServerSettings),
+        ("`agents.<id>.requires`", RequiresSettings),
     ):
         parts.append(_model(heading, model))
     return "\n".join(parts)

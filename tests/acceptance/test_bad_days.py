@@ -73,13 +73,12 @@ def test_agents_that_misbehave_fail_by_name_and_delay_nobody(short_dir: Path):
             assert outcome(home, tasks[agent]) == (ended, reason), title
         killed = home.runs(tasks["w2"])[-1]
         assert (killed["exit_code"], killed["signal"]) == (None, 9)
-        # a missing program costs no attempt, is named, and is tried again after a growing rest
-        until("it was tried twice", lambda: len(home.runs(missing)) >= 2)
-        assert home.runs(missing)[0]["outcome"] == "not_started"
-        assert home.runs(missing)[0]["reason"] == "spawn_failed"
-        told = [line for line in home.logged("run.exit") if line.get("task_id") == missing]
-        assert "no-such-cli-anywhere" in told[0]["error"]
-        assert home.finished(missing)["status"] == "failed"
+        # of a missing program nothing is tried: it is named, once, and the task waits for it
+        assert (home.task(missing)["status"], home.runs(missing)) == ("queued", [])
+        (told,) = home.logged("loop.unschedulable")
+        assert (
+            "the program 'no-such-cli-anywhere' of provider ghost was not found" in told["reason"]
+        )
 
 
 def test_floods_long_lines_and_leftovers_harm_nothing(short_dir: Path):
@@ -386,3 +385,41 @@ def test_an_answer_that_comes_twice_late_or_to_a_cancelled_task_is_told_and_chan
 def suspended(home: House, task_id: str) -> bool:
     """Whether the task's run has asked and is over."""
     return [run["outcome"] for run in home.runs(task_id)] == ["suspended"]
+
+
+OFFLINE = """\
+#!/bin/sh
+echo "Unable to connect to API: ECONNREFUSED" >&2
+exit 1
+"""
+
+
+def test_a_provider_that_cannot_be_reached_costs_no_attempt_and_is_asked_only_so_often(
+    short_dir: Path,
+):
+    with house(short_dir) as home:
+        program = short_dir / "offline"
+        program.write_text(OFFLINE)
+        program.chmod(0o755)
+        home.write(
+            ai_providers={"offline": {"like": "claude", "cli_command": str(program)}},
+            agents={"worker": {"provider": "offline"}},
+            retry={
+                "max_attempts": 1,
+                "backoff_seconds": ["1h"],
+                "infra_requeues": 2,
+                "infra_backoff_seconds": [0.1],
+            },
+        )
+        home.ready()
+        task = home.add("ask it")["id"]
+        done = home.finished(task)
+        assert (done["status"], done["attempt"], done["infra_requeues"]) == ("failed", 1, 3)
+        assert done["status_reason"] == "attempts_exhausted"
+        assert [one["reason"] for one in home.runs(task)] == ["network"] * 3
+        (row,) = [
+            one for one in home.json("provider", "list")["providers"] if one["name"] == "offline"
+        ]
+        assert (row["last_error"], row["since"]) == ("network", home.runs(task)[-1]["ended_at"])
+        assert "network" in home.run("provider", "list").stdout
+        home.down()

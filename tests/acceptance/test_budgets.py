@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from support.house import House, house, until
-
-#: Speaks as claude does, tells what it used, and fails; what is in `use.json` beside it.
-SPENDER = """\
-#!{python} -S
-import json, os, sys, time
-here = os.path.dirname(os.path.abspath(__file__))
-told = json.load(open(os.path.join(here, "use.json")))
-def say(**event):
-    print(json.dumps(event), flush=True)
-say(type="system", subtype="init", session_id="s-1", model="m")
-for number, tokens in enumerate(told["steps"]):
-    say(type="assistant", message={{"id": "m%d" % number, "role": "assistant", "content": [],
-        "usage": {{"input_tokens": tokens, "output_tokens": 0}}}})
-if told["stays"]:
-    while not os.path.exists(os.path.join(here, "leave")):
-        time.sleep(0.05)
-say(type="result", is_error=True, subtype="success", result="gave up",
-    total_cost_usd=told["cost"], usage={{"input_tokens": sum(told["steps"]), "output_tokens": 0}})
-sys.exit(1)
-"""
-
-
-class Spender:
-    """A program that uses what it is told to."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.path = folder / "spender"
-        self.path.write_text(SPENDER.format(python=sys.executable), encoding="utf-8")
-        self.path.chmod(0o755)
-        self.uses([10])
-
-    def uses(self, steps: list[int], *, cost: float = 0.0, stays: bool = False) -> None:
-        told = {"steps": steps, "cost": cost, "stays": stays}
-        draft = self.folder / "use.tmp"
-        draft.write_text(json.dumps(told), encoding="utf-8")
-        draft.rename(self.folder / "use.json")
+from support.talker import Spender
 
 
 def settle(home: House, spender: Spender, **settings: Any) -> None:

@@ -248,6 +248,50 @@ def test_a_provider_that_is_tried_ends_with_the_trial_however_that_ends(short_di
         until("nothing is left", lambda: not living(home))
 
 
+#: Works for who is logged in; whether somebody is, lies in a file.
+LOGS_IN = """\
+#!/bin/sh
+here=$(dirname "$0")
+case "$1" in
+--version) echo "mycli 1.0" ;;
+login-status) echo x >> "$here/asked"; echo "logged in as $(cat "$here/login" 2>/dev/null || echo nobody)" ;;
+*) echo x >> "$here/started"
+   [ -e "$here/good" ] || { echo "Not logged in. Please log in." >&2; exit 1; }
+   WORK ;;
+esac
+"""
+
+
+def test_what_waits_for_a_login_goes_on_when_somebody_logged_in_and_not_on_its_word_alone(
+    short_dir: Path,
+):
+    with mine(short_dir) as (home, file):
+        definition = Path(home.env["XDG_CONFIG_HOME"]) / "aiagent-coordinator/providers/mine.toml"
+        rule = "[[errors]]\npattern = 'Not logged in'\nreason = \"auth\"\n"
+        definition.write_text(DEFINITION + rule, "utf-8")
+        file.write_text(LOGS_IN.replace("WORK", WORK), "utf-8")
+        file.chmod(0o755)
+        home.ready()
+        first = home.add("Write", WRITES)
+        until("it waits for a login", lambda: home.json("status")["logins"])
+        asked, started = file.with_name("asked"), file.with_name("started")
+        until("its program was asked", asked.exists)
+        assert home.task(first["id"])["status"] == "queued"
+        # a login that its provider does not take: one more run, and no further one
+        file.with_name("login").write_text("somebody")
+        until("it was tried", lambda: len(started.read_text().split()) == 2)
+        until("it waits again", lambda: home.json("status")["logins"])
+        before = len(asked.read_text().split())
+        until("it was asked again", lambda: len(asked.read_text().split()) > before + 1)
+        assert len(started.read_text().split()) == 2
+        # another life begins, and another login was made meanwhile
+        home.run("stop")
+        file.with_name("good").touch()
+        home.ready()
+        assert home.finished(first["id"])["status"] == "succeeded"
+        assert [one["account"] for one in home.logged("loop.logged_in")] == ["default"] * 2
+
+
 def test_a_provider_is_tried_in_a_folder_of_its_own_and_nothing_stays(short_dir: Path):
     with mine(short_dir) as (home, file):
         program(file, "1.0")
@@ -261,3 +305,22 @@ def test_a_provider_is_tried_in_a_folder_of_its_own_and_nothing_stays(short_dir:
         assert "unknown option" in done.stderr
         done = home.run("provider", "test", "mine", "--scripted", check=False)
         assert "cannot be sent to a model of ours" in done.stderr
+
+
+def test_a_program_that_is_not_there_leaves_its_tasks_waiting_until_it_is(short_dir: Path):
+    with mine(short_dir) as (home, file):
+        home.ready()
+        task = home.add("Write", WRITES, max_attempts="1")
+        reason = "the program 'mycli' of provider mine was not found here; install it"
+        until("it is said why", lambda: reason in home.run("explain", task["id"]).stdout)
+        rows = {one["name"]: one for one in home.json("provider", "list")["providers"]}
+        assert (rows["mine"]["health"], "'mycli'" in rows["mine"]["why"]) == ("unfit", True)
+        assert (home.task(task["id"])["status"], home.runs(task["id"])) == ("queued", [])
+        # it is looked at again and again, and said once
+        version = home.ask("get_status")["uptime_seconds"]
+        until("it looked again", lambda: home.ask("get_status")["uptime_seconds"] > version + 3)
+        assert len(home.logged("loop.unschedulable")) == 1
+        program(file, "1.1")
+        done = home.finished(task["id"])
+        assert (done["status"], done["attempt"]) == ("succeeded", 1)
+        home.down()

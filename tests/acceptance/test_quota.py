@@ -5,61 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from support.house import House, house, until
-
-#: Speaks as claude does; what it is to say stands in a file beside it, newest word first.
-TALKER = """\
-#!{python} -S
-import json, os, sys, time
-told = json.load(open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "say.json")))
-with open(told["log"], "a") as log:
-    log.write(json.dumps({{name: os.environ.get(name) for name in told["look"]}} | {{"argv": sys.argv[1:]}}) + "\\n")
-said = told["say"]
-if said is None:
-    sys.exit(0)
-said = said.replace("{{at}}", str(int(time.time()) + 1 + told["seconds"]))
-print(json.dumps({{"type": "system", "subtype": "init", "session_id": "s-1", "model": "m"}}))
-print(json.dumps({{"type": "result", "is_error": True, "subtype": "success", "result": said,
-                   "usage": {{"input_tokens": 10, "output_tokens": 5}}}}))
-sys.exit(1)
-"""
-
-
-class Talker:
-    """A program that says what it is told to say, and remembers each start."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "starts.log"
-        self.path = folder / "talker"
-        self.path.write_text(TALKER.format(python=sys.executable), encoding="utf-8")
-        self.path.chmod(0o755)
-        self.look: list[str] = []
-        self.say(None)
-
-    def say(self, text: str | None, seconds: int = 0) -> None:
-        """Say this from now on; `{at}` is so long after it is said, in seconds of the epoch."""
-        told = {"say": text, "seconds": seconds, "log": str(self.log), "look": self.look}
-        draft = self.folder / "say.tmp"
-        draft.write_text(json.dumps(told), encoding="utf-8")
-        draft.rename(self.folder / "say.json")
-
-    def starts(self) -> list[dict[str, Any]]:
-        if not self.log.exists():
-            return []
-        lines = [json.loads(line) for line in self.log.read_text("utf-8").splitlines()]
-        # it is also asked for its version, and whether it is logged in
-        return [line for line in lines if "-p" in line["argv"]]
-
-
-#: As claude says it.
-AT = "Claude AI usage limit reached|{at}"
+from support.talker import AT, Talker
 
 
 def settle(home: House, talker: Talker, **settings: Any) -> None:
@@ -117,7 +69,7 @@ def test_a_limit_parks_the_account_until_it_resets_and_costs_no_attempt(short_di
             assert "quota clear talker/default" in why
         left = home.ask("get_remaining")
         assert (left["is_moving"], left["held"]) == (True, [])
-        for words in (("status",), ("task", "show", waiting), ("doctor",)):
+        for words in (("status",), ("task", "show", waiting), ("doctor",), ("provider", "list")):
             assert "(talker/default: limit, stated)" in home.run(*words, check=False).stdout
         assert at.isoformat()[:16] in home.json("task", "show", waiting)["parked"]
         table = home.run("quota").stdout.splitlines()
@@ -203,7 +155,10 @@ def test_who_must_log_in_is_told_once_and_no_task_is_lost(short_dir: Path):
         left = home.ask("get_remaining")
         assert not left["is_moving"]
         ((reason,),) = {tuple(one["do"] for one in held["reasons"]) for held in left["held"]}
-        assert reason == "log in with its program, then: quota clear talker/default"
+        assert (
+            reason
+            == "log in with its program; where it does not go on soon: quota clear talker/default"
+        )
         (item,) = home.json("status")["logins"]
         assert item["lane"] == "talker/default"
         assert "needs login: talker/default" in home.run("status").stdout

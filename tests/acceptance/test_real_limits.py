@@ -214,13 +214,16 @@ def test_who_is_refused_every_time_ends_by_its_name_and_leaves_nothing(
         model(short_dir, "--fault", "status", "--status", str(status)) as served,
         working(short_dir, name, clis, served, limits={"retry_timeout": "20s"}) as home,
     ):
-        run = ended(home, add(home))
+        run = ended(home, add(home), 2 * RUN_SECONDS)
         reason = {429: "rate_limited", 503: "overloaded"}[status]
         assert (run["outcome"], run["reason"]) == ("failed", reason), output_of(home, run)
         until("nothing of it is left", lambda: nothing_is_left(home))
         limits = home.ask("list_limits")["limits"]
-        assert [one["confidence"] for one in limits] == (["assumed"] if status == 429 else [])
+        assert [one["reason"] for one in limits] == (["rate_limited"] if status == 429 else [])
         tries = sum("fault" in line for line in served.requests())
         seconds = (_instant(run["ended_at"]) - _instant(run["started_at"])).total_seconds()
-        how = f"after {tries} tries, {seconds:.0f} s, {run['stop_reason'] or 'by itself'}"
+        ended_by_us = "waits" in (home.shown(run["id"])["warnings"] or {})
+        how = (
+            f"after {tries} tries, {seconds:.0f} s, {'ended by us' if ended_by_us else 'by itself'}"
+        )
         print(f"\n| {name} | {status} every time | {end_of(run)} | {how} |")

@@ -20,7 +20,7 @@ __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
 #: Those with a live mode of their own.
-LIVE = [name for name in ("claude", "codex") if name in WANTED]
+LIVE = [name for name in ("claude", "codex", "opencode") if name in WANTED]
 BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
 HOLD = {"shell": 'until [ -e .aiagent/go ]; do sleep 0.1; done; echo went "on"'}
 WRITE = {"write": "model.txt", "text": "written by a model\n"}
@@ -139,17 +139,20 @@ def test_a_real_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(
         assert run["usage"]["out"] > 0, output_of(home, run)
 
 
-@pytest.mark.skipif("claude" not in WANTED, reason="it alone asks a tool")
-@pytest.mark.parametrize("mode", ["one-shot", "live"])
+#: Those that ask for every command, and in which mode.
+ASKING = [("claude", "one-shot"), ("claude", "live"), ("opencode", "live")]
+
+
+@pytest.mark.parametrize(("name", "mode"), [one for one in ASKING if one[0] in WANTED])
 @pytest.mark.parametrize(("answer", "is_run"), [("allow", True), ("not now", False)])
-def test_the_real_claude_asks_a_person_before_it_runs_a_command(
-    mode: str, answer: str, is_run: bool, short_dir: Path, clis: Path
+def test_a_real_cli_asks_a_person_before_it_runs_a_command(
+    name: str, mode: str, answer: str, is_run: bool, short_dir: Path, clis: Path
 ):
-    more = {"ai_providers": {"claude": {"mode": mode}}}
+    more = {"ai_providers": {name: {"mode": mode}}}
     words = planned(short_dir, *BEGIN, {"shell": "python3 -c 'print(6 * 7000)'"}, WRITE, *END)
     with (
         model(short_dir, *words) as served,
-        working(short_dir, "claude", clis, served, "edits", **more) as home,
+        working(short_dir, name, clis, served, "edits", **more) as home,
     ):
         rules = {"mode": "ask", "deny": ["Bash(rm *)"]}
         worker = {**home.settings["agents"]["worker"], "permissions": rules}

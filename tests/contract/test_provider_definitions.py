@@ -43,8 +43,8 @@ ARGV: dict[str, tuple[str, ...]] = {
     "claude": (
         *("--permission-mode", "acceptEdits"),
         *("-p", "--output-format", "stream-json", "--verbose"),
-        *("--mcp-config", f"{RUN}/files/mcp.json", "--strict-mcp-config"),
-        *("--allowedTools", "mcp__coord", "--setting-sources", "user"),
+        *("--mcp-config", f"{RUN}/files/mcp.json", "--allowedTools", "mcp__coord"),
+        *("--setting-sources", "user", "--strict-mcp-config"),
     ),
     "cline": ("--json", f"Read the file {RUN}/prompt and do exactly what it says."),
     "codex": (

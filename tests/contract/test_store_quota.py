@@ -504,3 +504,28 @@ async def test_money_that_nobody_told_is_reckoned_by_the_prices_and_marked(board
     assert shown.usage == {**usage, "estimate": 297.0}
     await board.add()
     assert "$297.00 of $11.00 used" in str((await board.claim()).reason)
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"status": "rejected", "resets_at": "soon"},
+        {"status": "rejected", "resets_at": "9999-12-31T23:59:59Z"},
+        {"status": "rejected", "resets_at": "9999-12-31T23:59:59-14:00"},
+        {"status": "rejected", "resets_at": 7},
+        {"status": "rejected", "resets_at": {"a": 1}, "window": ["x"]},
+        {"status": "rejected", "resets_at": "2001-01-01T00:00:00Z"},
+        {"status": {"a": 1}, "resets_at": None, "used": "much"},
+        {"window": "w" * 10_000, "used": -1e300},
+        {},
+    ],
+)
+async def test_nonsense_that_a_program_prints_of_limits_closes_nothing_and_fails_no_renewal(
+    board: Board, limit: dict[str, Any]
+) -> None:
+    await board.add()
+    assert (await board.claim()).claimed
+    (run,) = await board.live()
+    await board.tell(run, limits=(limit,))
+    assert await board.store.read(ledger.closed) == []
+    assert await board.live() == [run]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -283,6 +284,7 @@ async def test_a_report_of_an_unknown_run_or_with_a_wrong_number_is_refused(
         ("not_started", None, "T15", ("queued", 1, 1, None), "spawn_failed"),
         ("not_started", "tools_absent", "T15", ("queued", 1, 1, None), "tools_absent"),
         ("not_started", "workspace_invalid", "T16", ("failed", 1, 0, None), "workspace_invalid"),
+        ("not_started", "options_invalid", "T16", ("failed", 1, 0, None), "options_invalid"),
         ("cancelled", None, "T17", ("cancelled", 1, 0, None), "cancelled"),
     ],
 )
@@ -479,6 +481,69 @@ async def test_the_effect_of_a_call_is_found_by_exactly_that_call(
         assert await store.read(lambda unit: effects.find_effect(unit, key, "digest")) is None
 
 
+async def test_failures_of_the_machine_have_waits_and_a_cap_of_their_own(
+    store_url: str, clock: ManualClock
+) -> None:
+    policy = RetryPolicy(3, (1000.0,), infra_requeues=3, infra_backoff_seconds=(5.0, 7.0))
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        seen: list[tuple[str, int, int, float | None]] = []
+        for fence, reason in enumerate(("network", "overloaded", "spawn_failed", "disk"), start=1):
+            run_id = RUN_ID if fence == 1 else f"run_{fence}"
+            if fence > 1:
+                await board.claim_again(run_id)
+            report = replace(
+                RESULT, run_id=run_id, fence=fence, outcome=RunOutcome.FAILED, reason=reason
+            )
+            await store.write(
+                lambda unit, report=report: reports.record_result(unit, report, policy)
+            )
+            task = await board.now()
+            wait = (task.not_before - clock.now()).total_seconds() if task.not_before else None
+            seen.append((task.status.value, task.attempt, task.infra_requeues, wait))
+            clock.advance(wait or 0)
+        assert seen == [
+            ("queued", 1, 1, None),
+            ("queued", 1, 2, 5.0),
+            ("queued", 1, 3, 7.0),
+            ("failed", 1, 4, None),
+        ]
+        assert (await board.now()).status_reason == "attempts_exhausted"
+        again = await store.write(
+            lambda unit: tasks.retry_task(unit, board.task.id, actor="person")
+        )
+        assert (again.status, again.infra_requeues) == (TaskStatus.QUEUED, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({}, {"rehearsal/default": (100, 0.5)}),
+        ({"model": "wise-1"}, {"rehearsal/wise-1": (100, 0.5)}),
+        # of one model the whole is said
+        ({"models": {"wise-1": {"in": 7, "cost": 0.1}}}, {"rehearsal/wise-1": (100, 0.5)}),
+        (
+            {"models": {"wise-1": {"in": 90, "cost": 0.4}, "quick-1": {"in": 10, "cost": 0.1}}},
+            {"rehearsal/quick-1": (10, 0.1), "rehearsal/wise-1": (90, 0.4)},
+        ),
+    ],
+)
+async def test_what_a_run_used_is_counted_by_the_models_that_its_program_named(
+    told: dict[str, Any],
+    found: dict[str, tuple[int, float]],
+    store_url: str,
+    clock: ManualClock,
+) -> None:
+    used = {"in": 100, "out": 10, "cache": 5, "cost": 0.5, **told}
+    async with open_store(store_url, clock=clock, use_database_clock=False) as store:
+        board = await started_board(store)
+        await store.write(lambda unit: reports.record_started(unit, STARTED))
+        await board.result(replace(RESULT, outcome=RunOutcome.FAILED, reason="signal", usage=used))
+        sums = await store.read(lambda unit: usage.total(unit, "model"))
+        assert {one.key: (one.fresh, one.cost) for one in sums} == found
+        assert {one.runs for one in sums} == {1}
+
+
 async def test_what_runs_used_adds_up_by_whatever_is_asked(
     store_url: str, clock: ManualClock
 ) -> None:
@@ -503,6 +568,8 @@ async def test_what_runs_used_adds_up_by_whatever_is_asked(
             assert [one.key] == keys
             assert (one.runs, one.silent) == (2, 1)
             assert (one.fresh, one.out, one.cache, one.cost) == (100, 10, 5, 0.5)
+        (asked,) = await store.read(lambda unit: usage.total(unit, "model"))
+        assert (asked.key, asked.runs, asked.silent) == ("rehearsal/default", 2, 1)
         days = await store.read(lambda unit: usage.total(unit, "day"))
         assert [(one.runs, one.cost) for one in days] == [(1, 0.5), (1, None)]
         assert days[0].key < days[1].key

@@ -184,3 +184,87 @@ def test_a_command_for_a_board_says_that_another_server_has_it(
     assert done.returncode == 4
     assert "is for driving a server of AI Agent PM, which has the board" in done.stderr
     assert "start it with" not in done.stderr
+
+
+SERVERS = """\
+mcp_servers:
+  jira: { command: jira, env: { OLD: "${MY_API_KEY}" } }
+  wiki: { url: "https://wiki.example/mcp", headers: { Authorization: "Bearer ${MY_TOKEN}" } }
+projects:
+  - id: app
+    workspace: scratch
+    agents: [ada, bo]
+    own_servers: inherit
+    mcp_servers:
+      jira: { command: jira-of-app }
+  - { id: lab, workspace: scratch, agents: [ada] }
+agents:
+  ada:
+    provider: claude
+    mcp_servers:
+      mine: { command: mine }
+      wiki: { enabled: false }
+  bo: { provider: opencode, own_servers_denied: [slack] }
+"""
+
+
+def test_explain_shows_the_servers_that_an_agent_gets_and_which_line_said_so(file: Path) -> None:
+    file.write_text(SERVERS, "utf-8")
+    told = json.loads(run(file, "explain", "mcp_servers", "--json").stdout)["servers"]
+    assert [(one["agent"], one["project"]) for one in told] == [
+        ("ada", "app"),
+        ("bo", "app"),
+        ("ada", "lab"),
+    ]
+    servers = {
+        (one["agent"], one["project"], line["name"]): (
+            line["is_on"],
+            f"{line['level']} {line['origin'].rpartition(':')[2]}".strip(),
+            [f"{said['level']} {said['origin'].rpartition(':')[2]}" for said in line["overrides"]],
+        )
+        for one in told
+        for line in one["servers"]
+    }
+    assert servers == {
+        ("ada", "app", "jira"): (True, "project 10", ["everywhere 2"]),
+        ("ada", "app", "mine"): (True, "agent 16", []),
+        ("ada", "app", "wiki"): (False, "agent 17", ["everywhere 3"]),
+        ("ada", "app", "coord"): (True, "ours", []),
+        ("bo", "app", "jira"): (True, "project 10", ["everywhere 2"]),
+        ("bo", "app", "wiki"): (True, "everywhere 3", []),
+        ("bo", "app", "coord"): (True, "ours", []),
+        ("ada", "lab", "jira"): (True, "everywhere 2", []),
+        ("ada", "lab", "mine"): (True, "agent 16", []),
+        ("ada", "lab", "wiki"): (False, "agent 17", ["everywhere 3"]),
+        ("ada", "lab", "coord"): (True, "ours", []),
+    }
+    own = [(one["own_servers"], one["own_servers_origin"].rpartition(":")[2]) for one in told]
+    assert own == [("inherit", "8"), ("inherit", "8"), ("none", "default")]
+
+    shown = run(file, "explain", "agents.ada.mcp_servers", "--project", "app").stdout
+    assert "Agent ada in project app; servers of its program's own settings: inherit" in shown
+    assert "on, in place of everywhere coordinator.yaml:2" in shown
+    assert "off, in place of everywhere coordinator.yaml:3" in shown
+    assert "Agent bo" not in shown
+    assert (
+        "inherit (coordinator.yaml:8), without slack"
+        in run(file, "explain", "agents.bo.own_servers").stdout
+    )
+    for secret in SECRETS.values():
+        assert secret not in shown + json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("mcp_servers", "--agent", "nobody"), "the file has no agent 'nobody'"),
+        (("mcp_servers", "--project", "none"), "the file has no project 'none'"),
+        (("max_concurrent", "--agent", "ada"), "are for settings of MCP servers"),
+        (("mcp_servers", "--task", "tsk_1"), "no server is running"),
+    ],
+)
+def test_explain_refuses_what_has_no_servers(file: Path, words: tuple[str, ...], told: str) -> None:
+    file.write_text(SERVERS, "utf-8")
+    done = run(file, "explain", *words)
+    assert done.returncode != 0
+    assert told in done.stderr

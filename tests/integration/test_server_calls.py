@@ -123,6 +123,8 @@ COORDINATOR = {
     "get_subordinate_profile",
     "fetch_skill",
     "list_handoffs",
+    "list_limits",
+    "clear_limits",
 }
 PERSON = {
     "health_check",

@@ -167,14 +167,14 @@ def output_of(home: House, run: dict[str, Any]) -> str:
     return "\n--- stderr\n".join(texts) + "\n--- log\n" + home.log_text()
 
 
-def ended(home: House, task_id: str) -> dict[str, Any]:
+def ended(home: House, task_id: str, seconds: float = RUN_SECONDS) -> dict[str, Any]:
     """Wait until the first run of a task is over."""
 
     def over() -> dict[str, Any] | None:
         runs = home.runs(task_id)
         return runs[0] if runs and runs[0]["phase"] == "ended" else None
 
-    return until("the run ends", over, RUN_SECONDS)
+    return until("the run ends", over, seconds)
 
 
 def litter(home: House, name: str) -> list[str]:

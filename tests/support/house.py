@@ -46,11 +46,18 @@ def until(what: str, check: Callable[[], Any], seconds: float = PATIENCE_SECONDS
     """Wait until `check` returns something true and return that."""
     deadline = time.monotonic() + seconds
     while True:
+        looked = time.monotonic()
         found = check()
         if found:
             return found
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.02)
+        now = time.monotonic()
+        assert now < deadline, f"waited {seconds} s in vain until {what}"
+        # a look that starts a program takes from what is waited for
+        time.sleep(max(0.02, now - looked))
+
+
+#: Options of `task add` that are no more than an argument of the call.
+_PLAIN = {"project": "project_id", "agent": "agent_id", "max_attempts": "max_attempts"}
 
 
 @dataclass
@@ -177,9 +184,14 @@ class House:
         return json.loads(self.run(*arguments, "--json").stdout)
 
     def add(self, title: str, description: str = "", **options: str) -> dict[str, Any]:
-        """Put a task on the board."""
-        arguments = ["task", "add", "--title", title]
+        """Put a task on the board: as a person's program does, and with more options by `task add`."""
         options = {"project": "app", "agent": "worker", **options}
+        if options.keys() <= _PLAIN.keys() and not self.through:
+            said: dict[str, Any] = {_PLAIN[name]: value for name, value in options.items()}
+            if "max_attempts" in said:
+                said["max_attempts"] = int(said["max_attempts"])
+            return self.ask("create_task", title=title, description=description, **said)["task"]
+        arguments = ["task", "add", "--title", title]
         if description:
             options["description"] = description
         for name, value in options.items():

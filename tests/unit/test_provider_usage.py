@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from aiagent_coordinator.providers.transcript import usage_of
+from aiagent_coordinator.quota import Lane, Price, with_estimate
 
 
 def lines(*events: dict[str, Any]) -> list[bytes]:
@@ -79,6 +80,81 @@ def test_each_program_counts_in_its_own_words(
     found = usage_of(dialect, lines(*events))
     assert found is not None
     assert found.as_json() == told
+
+
+INIT = {"type": "system", "subtype": "init", "session_id": "s", "model": "wise\u00001"}
+PARTS = {
+    "wise-1": {"inputTokens": 20, "outputTokens": 30, "cacheReadInputTokens": 11, "costUSD": 0.2},
+    "quick-1": {"inputTokens": 10, "outputTokens": 10, "costUSD": 0.05},
+}
+OF_WISE = {"in": 20, "out": 30, "cache": 11, "cost": 0.2}
+OF_QUICK = {"in": 10, "out": 10, "cache": 0, "cost": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "events", "named"),
+    [
+        ("claude-stream", [INIT, CLAUDE_END], {"model": "wise1"}),
+        # what was asked for, and what did the work
+        (
+            "claude-stream",
+            [INIT, {**CLAUDE_END, "modelUsage": PARTS}],
+            {"models": {"wise-1": OF_WISE, "quick-1": OF_QUICK}},
+        ),
+        ("qwen-stream", [INIT, {"type": "result", "usage": QWEN}], {"model": "wise1"}),
+        (
+            "gemini-stream",
+            [
+                {"type": "init", "session_id": "s", "model": "auto"},
+                {
+                    "type": "result",
+                    "stats": {
+                        "input_tokens": 9,
+                        "models": {"g-2": {"input_tokens": 9, "cached": 4}},
+                    },
+                },
+            ],
+            {"models": {"g-2": {"in": 5, "out": 0, "cache": 4, "cost": None}}},
+        ),
+        (
+            "events",
+            [
+                {"event": "started", "model": "wise-1"},
+                {"event": "usage", "in": 30, "is_total": True, "models": {"wise-1": OF_WISE}},
+            ],
+            {"models": {"wise-1": OF_WISE}},
+        ),
+        ("events", [{"event": "usage", "in": 30, "is_total": True, "models": [1]}], {}),
+    ],
+)
+def test_the_models_that_a_program_names_stand_with_what_it_used(
+    dialect: str, events: list[dict[str, Any]], named: dict[str, Any]
+):
+    found = usage_of(dialect, lines(*events))
+    assert found is not None
+    told = found.as_json()
+    assert {key: told[key] for key in ("model", "models") if key in told} == named
+
+
+def test_money_of_several_models_is_reckoned_by_the_price_of_each():
+    prices = {
+        "wise*": Price(10.0, 0.0, 0.0),
+        "quick*": Price(1.0, 0.0, 0.0),
+        "*": Price(5.0, 0.0, 0.0),
+    }
+    parts = {"wise-1": {"in": 1_000_000}, "quick-1": {"in": 1_000_000, "cost": None}}
+    told = with_estimate({"in": 2_000_000, "models": parts}, Lane("x"), prices)
+    assert told is not None
+    assert told["estimate"] == 11.0
+    assert {name: one["estimate"] for name, one in told["models"].items()} == {
+        "wise-1": 10.0,
+        "quick-1": 1.0,
+    }
+    # of one, what was asked for has a price of its own, else what the program says it was
+    one = {"in": 1_000_000, "model": "wise-1"}
+    for asked, cost in ((None, 10.0), ("quick", 1.0)):
+        found = with_estimate(one, Lane("x", model=asked), prices)
+        assert found == {**one, "estimate": cost}
 
 
 @pytest.mark.parametrize("dialect", ["claude-stream", "codex-json", "opencode-json", "plain"])

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from aiagent_coordinator.providers.dialects.base import Reader
+from aiagent_coordinator.providers.dialects.models import of_claude
 from aiagent_coordinator.providers.dialects.values import (
     Json,
     arguments,
@@ -177,7 +178,7 @@ class Claude(Reader):
                 used, fresh=used.fresh + fresh, out=used.out + out, cache=used.cache + cache
             )
             self._turns = (used.fresh, used.out, used.cache)
-            yield used
+            yield replace(used, models=of_claude(mapping(told.get("modelUsage"))))
         sizes = [
             size
             for model in mapping(told.get("modelUsage")).values()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from aiagent_coordinator.providers.dialects.base import Reader
 from aiagent_coordinator.providers.dialects.codex import message_of, with_cache_inside
+from aiagent_coordinator.providers.dialects.models import of_gemini
 from aiagent_coordinator.providers.dialects.values import (
     Json,
     arguments,
@@ -59,7 +61,9 @@ class Gemini(Reader):
 
 def _result(told: Json) -> Iterator[Event]:
     if isinstance(told.get("stats"), dict):
-        yield with_cache_inside(mapping(told["stats"]), "cached")
+        stats = mapping(told["stats"])
+        models = of_gemini(mapping(stats.get("models")))
+        yield replace(with_cache_inside(stats, "cached"), models=models)
     if told.get("status") == "error":
         words = message_of(told.get("error"))
         yield _fault(words)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 from aiagent_coordinator.providers.dialects.base import Reader
+from aiagent_coordinator.providers.dialects.models import MAX_MODELS
 from aiagent_coordinator.providers.dialects.values import (
     Json,
     arguments,
@@ -86,6 +88,12 @@ def _limit(told: Json, _size: int) -> Event:
 
 
 def _usage(told: Json, _size: int) -> Event:
+    listed = list(mapping(told.get("models")).items())[:MAX_MODELS]
+    models = {name(model): _use(mapping(one)) for model, one in listed}
+    return replace(_use(told), models=models or None)
+
+
+def _use(told: Json) -> Used:
     return Used(
         count(told.get("in")),
         count(told.get("out")),
