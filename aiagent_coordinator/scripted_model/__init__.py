@@ -19,7 +19,7 @@ own, in which `{epoch}`, `{left}` and `{instant}` stand for its end; `hang` neve
 `drop` ends the connection in the middle of an answer. Each request is a line of JSON in LOG, with the
 time it came as `at` (seconds of the epoch).
 
-A step with `"used": 150000` says that so many tokens were in its question. `--said` is a header of every
+A step with `"only": WORD` is in the plan of a conversation that holds that word alone. A step with `"used": 150000` says that so many tokens were in its question. `--said` is a header of every
 answer that is no refusal. `--keep` writes each request down whole, a line of JSON in REQUESTS with `path`,
 `headers` (names in small letters) and `body`.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from typing import cast
+from uuid import uuid4
 
 from aiagent_coordinator.scripted_model.turns import Json, Tool, Turn
 
@@ -50,11 +51,11 @@ class Anthropic:
         """The answer in one piece."""
         block: Json = {"type": "text", "text": turn.text}
         if turn.tool:
-            number = self.made(body)
-            block = {"type": "tool_use", "id": f"toolu_{number}", "name": turn.tool.name}
+            # an id that comes twice is one call to a conversation that was shortened
+            block = {"type": "tool_use", "id": f"toolu_{uuid4().hex}", "name": turn.tool.name}
             block["input"] = json.loads(turn.arguments)
         return {
-            "id": "msg_1",
+            "id": f"msg_{uuid4().hex}",  # what its CLI counts tokens by
             "type": "message",
             "role": "assistant",
             "model": body.get("model"),

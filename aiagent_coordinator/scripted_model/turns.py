@@ -52,7 +52,11 @@ def choose(plan: list[Json], made: int, tools: list[Tool], body: Json) -> Turn:
         body: Its request, which says where it works.
     """
     told = json.dumps(body)
-    plan = [step for step in plan if "until" not in step or step["until"] not in told]
+    plan = [
+        step
+        for step in plan
+        if ("until" not in step or step["until"] not in told) and step.get("only", "") in told
+    ]
     if not tools or made >= len(plan):
         return Turn(DONE)
     step = plan[made]

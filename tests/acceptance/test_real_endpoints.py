@@ -44,10 +44,10 @@ KEY = "key-of-nobody-0123456789"
 
 
 @contextmanager
-def model(folder: Path) -> Generator[tuple[str, Path]]:
+def model(folder: Path, *words: str) -> Generator[tuple[str, Path]]:
     log = folder / "model.jsonl"
     log.touch()
-    command = [sys.executable, str(MODEL_SERVER), str(log)]
+    command = [sys.executable, str(MODEL_SERVER), str(log), *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -119,3 +119,39 @@ def test_a_real_cli_is_sent_to_a_model_by_the_configuration_alone(name: str, sho
         assert [file for file in files if KEY.encode() in file.read_bytes()] == []
         # nothing that it started lives on
         assert [one.pid for one in psutil.process_iter() if is_of(one, run["id"])] == []
+
+
+def test_a_question_ends_the_session_of_vibe_and_its_answer_resumes_it(short_dir: Path):
+    """Its session is known by what it prints, as the dialect reads it."""
+    if not is_there("vibe"):
+        pytest.skip("vibe is not among the programs given")
+    begin = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
+    ask = {"tool": "ask_human", "arguments": {"text": "Which word?"}}
+    wait = {"say": "I wait for a person.", "until": "xylophone"}
+    said = {"result": "success", "summary": "as told"}
+    end = [
+        {"tool": "get_next_action"},
+        {"write": "model.txt", "text": "written by a model\n"},
+        *({"tool": "get_next_action"}, {"tool": "report_completed", "arguments": said}),
+        {"tool": "get_next_action"},
+    ]
+    plan = short_dir / "plan.json"
+    plan.write_text(json.dumps([*begin, ask, wait, *begin, *end]))
+    with (
+        model(short_dir, "--plan", str(plan)) as (url, _),
+        house(short_dir, i_understand_unsandboxed=True, ask={"hold_seconds": 0.5}) as home,
+    ):
+        home.env["PATH"] = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+        agent = {"provider": "vibe", "model": MODEL, "approval": "bypass"}
+        entry = {"base_url": f"{url}/v1", "api_key": KEY}
+        home.write(agents={"worker": agent}, ai_providers={"vibe": entry})
+        home.ready()
+        task = home.add("Write a file", "Write model.txt.", max_attempts="1")
+        first = ended(home, task["id"])
+        assert (first["outcome"], first["reason"]) == ("suspended", "asked")
+        (question,) = home.ask("list_questions")["questions"]
+        home.ask("answer_question", question_id=question["id"], answer="xylophone")
+        done = home.finished(task["id"], RUN_SECONDS)
+        _, second = home.runs(task["id"])
+        assert (done["status"], done["attempt"]) == ("succeeded", 1)
+        assert second["resumed_session_id"] == first["provider_session_id"] is not None

@@ -85,6 +85,7 @@ SAID = [
         "network",
     ),
     ("vibe", 3, "Stopped: turn_limit", "", "turn_limit"),
+    ("vibe", 1, "Error: Invalid API key (from env var MISTRAL_API_KEY). Please check", "", "auth"),
     ("amp", 1, "No API key found. Starting login flow...\nLogin failed: x", "", "auth"),
     ("amp", 1, "Error: Couldn't connect to the Amp server at http://127.0.0.1:9.", "", "network"),
     ("amp", 1, "Error: error: unknown option '--nonsense'", "", "bad_flags"),

@@ -127,5 +127,8 @@ def test_a_wrong_inline_provider_is_refused(tmp_path: Path, inline: Inline, told
 def test_an_unknown_provider_is_told_with_those_there_are():
     with pytest.raises(ProviderError, match="did you mean rehearsal") as caught:
         load_catalog().get("rehersal")
-    names = "acp, claude, cline, codex, command, copilot, gemini, opencode, qwen, rehearsal, vibe"
+    names = (
+        "acp, amp, claude, cline, codex, command, copilot, crush, gemini, goose, kimi, opencode, qwen, "
+        "rehearsal, vibe"
+    )
     assert caught.value.hint == f"known: {names}"

@@ -26,7 +26,6 @@ from aiagent_coordinator.providers.events import (
     Limit,
     PassedOver,
     Started,
-    Text,
     ToolCall,
     ToolResult,
     to_json,
@@ -264,28 +263,26 @@ def test_others_say_what_they_used(dialect: str, lines: list[dict[str, Any]], to
     assert used.as_json() == told
 
 
-def test_vibe_prints_the_messages_of_its_conversation():
-    """As its documentation shapes them."""
-    arguments = json.dumps({"command": "pytest -q"})
-    function = {"name": "bash", "arguments": arguments}
+def test_a_call_of_vibe_that_is_told_of_before_it_is_over_is_one_call():
+    """What was recorded tells of each when it is over; the protocol behind it knows more."""
+    detail = {"toolName": "file_system.bash", "input": {"command": "pytest -q"}}
+    call = {"id": "e1", "sessionId": "s1", "type": "effect", "detail": detail}
     events = read(
         "vibe-stream",
-        {"role": "system", "content": "You are"},
-        {"role": "user", "content": "Test it."},
-        {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "function": function}]},
-        {"role": "tool", "tool_call_id": "1", "content": "3 passed"},
-        {"role": "assistant", "content": "It passes."},
+        {**call, "state": {"status": "running"}},
+        {**call, "state": {"status": "failed", "error": {"message": "denied"}, "durationMs": 1500}},
     )
     assert events == [
-        ToolCall("1", "bash", {"command": "pytest -q"}),
-        ToolResult("1", "3 passed"),
-        Text("It passes."),
+        Started("s1"),
+        ToolCall("e1", "file_system.bash", {"command": "pytest -q"}),
+        ToolResult("e1", "denied", is_error=True, seconds=1.5),
     ]
 
 
 def test_a_program_that_says_nothing_new_is_not_understood_and_breaks_nothing():
-    assert read("vibe-stream", {"role": "critic", "content": "?"}, {"role": "tool"}) == [
-        ToolResult("", "")
+    assert read("vibe-stream", {"type": "critic", "content": "?"}, {"type": "effect"}) == [
+        ToolCall("", "", {}),
+        ToolResult("", "", is_error=True),
     ]
 
 
