@@ -384,6 +384,7 @@ _ENGLISH: dict[str, str] = {
     "known; report what does not",
     "provider.older": "{version} is older than what this was checked with ({versions}): works so far as "
     "known; an update is the first thing to try",
+    "provider.unverified": "unverified: from its documentation, never seen to work; try it with `provider test`",
     "provider.health.ok": "ok",
     "provider.health.absent": "not installed",
     "provider.health.too_old": "too old, wants",

@@ -221,7 +221,12 @@ def _clis(loaded: Loaded, catalog: Catalog) -> Iterator[Finding]:
 
     agents = loaded.settings.agents
     used = {agent.provider for agent in agents.values()}
-    names = [name for name in catalog if name in used or name not in NOT_LOOKED_FOR]
+    # a program of the same name may be another one: what was never seen to work is looked at when it is used
+    names = [
+        name
+        for name in catalog
+        if name in used or (name not in NOT_LOOKED_FOR and catalog.get(name).verified)
+    ]
     prober = Prober(memory=loaded.state_dir.root / "versions.json", asks_login=True)
     found = prober.look((catalog.get(name), catalog.chosen(name)) for name in names)
     known = {one.definition.name: one for one in found}

@@ -73,7 +73,8 @@ def init(folder: Path, as_json: bool) -> None:
 
     folder = _made(folder)
     catalog = load_catalog()
-    known = look(catalog.get(name) for name in catalog if name not in NOT_LOOKED_FOR)
+    definitions = [catalog.get(name) for name in catalog if name not in NOT_LOOKED_FOR]
+    known = look(one for one in definitions if one.verified)  # others are yours to name
     found = [one for one in known if one.path is not None]
     proposed = propose(folder, found)
     file, before = _keep(folder / FILE_NAME, proposed)

@@ -27,6 +27,6 @@ def look(definitions: Iterable[Definition]) -> list[Installed]:
 def standing_text(one: Installed) -> str:
     """What a person should know of its version; empty when it is the one that was looked at."""
     versions = one.definition.can.versions
-    if one.standing not in {Standing.OLDER, Standing.NEWER}:
+    if one.standing not in {Standing.OLDER, Standing.NEWER, Standing.UNVERIFIED}:
         return ""
     return text(f"provider.{one.standing.value}", version=one.version, versions=versions)

@@ -58,6 +58,8 @@ class Probe:
     @property
     def standing(self) -> Standing:
         """How its version stands to what the definition was looked at with."""
+        if not self.definition.verified:
+            return Standing.UNVERIFIED
         wanted = self.definition.detect.supported
         return standing(self.version, self.definition.can.versions, wanted)
 

@@ -342,6 +342,8 @@ class Definition:
     launch: Launch
     source: str = ""
     checked: Checked | None = None
+    #: False: written from the program's documentation, and never seen to work.
+    verified: bool = True
     approval: ApprovalArgs = ApprovalArgs()
     #: Its words where our server is asked for what the approval does not allow (`{permission_tool}`);
     #: without, it cannot ask.

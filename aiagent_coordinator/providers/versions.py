@@ -27,6 +27,8 @@ class Standing(StrEnum):
     CHECKED = "checked"
     OLDER = "older"
     NEWER = "newer"
+    #: No version of the program was looked at: its documentation was.
+    UNVERIFIED = "unverified"
     #: Older than what the definition was written for at all.
     TOO_OLD = "too_old"
 

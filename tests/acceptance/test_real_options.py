@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -155,10 +155,10 @@ class Seen:
 
 def _deep(*keys: str) -> Callable[[Body], Any]:
     def found(body: Body) -> Any:
-        value: Any = body
+        value: dict[str, Any] = body
         for key in keys:
-            value = cast("Body", value).get(key) if isinstance(value, dict) else None
-        return value
+            value = value.get(key) or {}
+        return value or None
 
     return found
 

@@ -20,10 +20,13 @@ from aiagent_coordinator.providers.command import LaunchValues, render, render_w
 from aiagent_coordinator.providers.definition import Definition, load_definition
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.mcp_config import config_text
+from aiagent_coordinator.providers.probing import Probe
+from aiagent_coordinator.providers.versions import Standing
 
 ECHO = Path(__file__).parent.parent / "fakes" / "echo_cli.py"
-#: `acp` is a conversation, no command line to compare; its own tests have it.
-FILES = sorted(file for file in shipped_folder().glob("*.toml") if file.stem != "acp")
+#: These are conversations, no command lines to compare; their own tests have them.
+TALKS = {"acp", "goose", "kimi"}
+FILES = sorted(file for file in shipped_folder().glob("*.toml") if file.stem not in TALKS)
 RUN = "/state/run/run_1"
 #: Expected words after the executable, for a run in /work with a prompt.
 BRIDGE = {"command": "/py", "args": ["-I", "-S", f"{RUN}/bridge.py"]}
@@ -32,6 +35,11 @@ CODEX_ENTRY = (
     '"default_tools_approval_mode"="approve","tool_timeout_sec"=600'
 )
 ARGV: dict[str, tuple[str, ...]] = {
+    "amp": (
+        *("-x", "--stream-json", "--settings-file", f"{RUN}/files/mcp.json"),
+        *("--no-notifications", "--no-ide", "--no-color"),
+    ),
+    "crush": ("run", "--quiet", "--data-dir", f"{RUN}/files/crush"),
     "claude": (
         *("--permission-mode", "acceptEdits"),
         *("-p", "--output-format", "stream-json", "--verbose"),
@@ -73,6 +81,10 @@ ARGV: dict[str, tuple[str, ...]] = {
 FROM_FILE = {"cline", "vibe"}
 #: Expected configuration files.
 MCP: dict[str, dict[str, Any]] = {
+    "amp": {"mcp.json": {"amp.dangerouslyAllowAll": True, "amp.mcpServers": {"coord": BRIDGE}}},
+    "crush": {
+        "crush.json": {"mcp": {"coord": {"type": "stdio", **BRIDGE, "timeout": 60}}},
+    },
     "claude": {
         "mcp.json": {"mcpServers": {"coord": {"type": "stdio", **BRIDGE, "timeout": 600_000}}}
     },
@@ -157,6 +169,8 @@ def test_a_shipped_definition_writes_its_known_mcp_configuration(file: Path):
 
 #: What is added to the words and the configuration of a run that has skills, and whose agent has a role.
 WITH_SKILLS: dict[str, tuple[str, ...]] = {
+    "amp": (),
+    "crush": (),
     "claude": (
         *("--plugin-dir", "/skills", "--add-dir", "/skills"),
         *("--append-system-prompt-file", "/role"),
@@ -234,12 +248,48 @@ def test_no_secret_is_rendered(file: Path):
 def test_a_program_that_cannot_report_says_so_by_its_exit_status():
     catalog = load_catalog()
     assert list(catalog) == [
-        *("acp", "claude", "cline", "codex", "command", "copilot", "gemini", "opencode", "qwen"),
-        *("rehearsal", "vibe"),
+        *("acp", "amp", "claude", "cline", "codex", "command", "copilot", "crush", "gemini"),
+        *("goose", "kimi", "opencode", "qwen", "rehearsal", "vibe"),
     ]
     assert catalog.get("command").exit0_is_success
     assert not catalog.get("command").can_report
     assert not catalog.get("rehearsal").exit0_is_success
+
+
+@pytest.mark.parametrize("name", ["goose", "kimi"])
+def test_an_agent_that_speaks_the_protocol_is_started_for_it_by_our_driver(name: str):
+    given = replace(values(), is_live=True, model="m1", approval="ask", provider_session_id="s1")
+    rendered = render(runnable(load_catalog().get(name)), given, os.environ)
+    assert rendered.argv[:4] == ("/py", "-I", "-m", "aiagent_coordinator.drivers.acp")
+    cut = rendered.argv.index("--")
+    assert rendered.argv[cut + 1 :] == (sys.executable, "acp")
+    told = " ".join(rendered.argv[4:cut])
+    assert "--approval ask" in told
+    assert f"--mcp {RUN}/files/mcp.json" in told
+    assert "--resume s1" in told
+    # goose takes its model from a variable, and asks for every tool, which our driver answers
+    model = (
+        rendered.env.get("GOOSE_MODEL") if name == "goose" else "m1" if "--model m1" in told else ""
+    )
+    assert model == "m1"
+    assert rendered.env.get("GOOSE_MODE") == ("approve" if name == "goose" else None)
+
+
+UNVERIFIED = {"amp", "crush", "goose", "kimi"}
+
+
+def test_what_was_never_seen_to_work_says_so_and_claims_no_version():
+    catalog = load_catalog()
+    assert {name for name in catalog if not catalog.get(name).verified} == UNVERIFIED
+    for name in UNVERIFIED:
+        definition = catalog.get(name)
+        assert (definition.checked, definition.can.versions) == (None, "")
+        assert definition.source.startswith("https://")
+        assert Probe(definition, Path("/x"), "1.2.3").standing is Standing.UNVERIFIED
+        # it is never started without a word: an old `kimi` fetches a script then
+        words = [*definition.launch.args, *definition.live.args]
+        assert definition.detect.version_args
+        assert words[0] in {("-x", "--stream-json"), ("run", "--quiet"), ("acp",)}
 
 
 GOOD = """\

@@ -85,6 +85,10 @@ SAID = [
         "network",
     ),
     ("vibe", 3, "Stopped: turn_limit", "", "turn_limit"),
+    ("amp", 1, "No API key found. Starting login flow...\nLogin failed: x", "", "auth"),
+    ("amp", 1, "Error: Couldn't connect to the Amp server at http://127.0.0.1:9.", "", "network"),
+    ("amp", 1, "Error: error: unknown option '--nonsense'", "", "bad_flags"),
+    ("crush", 1, "no providers configured - please run 'crush' to set up", "", "auth"),
     ("vibe", 3, "Stopped: price_limit", "", "cost_limit"),
     (
         "claude",

@@ -14,8 +14,11 @@ def server() -> object:
     named = [word.removeprefix("@") for word in sys.argv if word.endswith(".json")]
     named += filter(None, [os.environ.get("CLINE_MCP_SETTINGS_PATH")])
     own = Path(os.environ.get("GEMINI_CLI_HOME", "/nowhere"), ".gemini/settings.json")
-    for file in (*named, *([own] if own.is_file() else ())):
-        return json.loads(Path(file).read_text("utf-8"))["mcpServers"]["coord"]
+    folder = Path(os.environ.get("CRUSH_GLOBAL_CONFIG", "/nowhere"), "crush.json")
+    for file in (*named, *(one for one in (own, folder) if one.is_file())):
+        told = json.loads(Path(file).read_text("utf-8"))
+        key = next(one for one in ("mcpServers", "amp.mcpServers", "mcp") if one in told)
+        return told[key]["coord"]
     inline = os.environ.get("OPENCODE_CONFIG_CONTENT")
     if inline:
         return {"args": json.loads(inline)["mcp"]["coord"]["command"]}

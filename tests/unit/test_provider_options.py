@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from aiagent_coordinator.cli.installed import standing_text
 from aiagent_coordinator.config import load_settings
 from aiagent_coordinator.errors import ConfigError, ProviderError
 from aiagent_coordinator.providers.catalog import load_catalog
@@ -19,6 +20,7 @@ from aiagent_coordinator.providers.definition import load_definition
 from aiagent_coordinator.providers.environment import child_env
 from aiagent_coordinator.providers.mcp_config import config
 from aiagent_coordinator.providers.options import Chosen
+from aiagent_coordinator.providers.probing import Probe
 from aiagent_coordinator.providers.versions import Standing, check_range, standing
 
 CATALOG = load_catalog()
@@ -151,6 +153,11 @@ projects: []
         ("gemini", "role: x", "request_timeout: 5m", 7, "Gemini CLI cannot be told this"),
         ("gemini", "role: x", "cli_sandbox: 'on'", 7, "Gemini CLI cannot be told this"),
         ("qwen", "cli_sandbox: 'on'", "max_turns: 5", 4, "Qwen Code cannot be told this"),
+        ("amp", "approval: bypass", "max_turns: 5", 7, "Amp cannot be told this"),
+        ("amp", "role: x", "models: [a]", 3, "Amp cannot be held to 'edits'; it can: bypass"),
+        ("crush", "approval: bypass", "base_url: http://x.example", 7, "Crush cannot be told this"),
+        ("goose", "role: x", "effort: high", 7, "goose cannot be told this"),
+        ("kimi", "tools_denied: [Bash]", "models: [a]", 4, "Kimi Code cannot be told this"),
         ("copilot", "role: x", "project_config: true", 7, "Copilot CLI knows off, not 'on'"),
         ("vibe", "approval: bypass\n    max_budget: 2", "base_url: http://x.example", 5, "cannot keep it with base_url"),
         ("vibe", "approval: bypass", "base_url: http://x.example\n    max_budget: 2", 8, "cannot keep it with base_url"),
@@ -263,3 +270,8 @@ def test_a_shipped_definition_was_looked_at_with_the_version_that_it_names(name:
     versions = definition.can.versions
     assert standing(definition.checked.version, versions) is Standing.CHECKED, versions
     assert json.dumps(sorted(definition.options))
+
+
+def test_a_program_whose_definition_was_never_seen_to_work_says_so(tmp_path: Path):
+    one = Probe(CATALOG.get("goose"), tmp_path / "goose", "1.2.3")
+    assert standing_text(one).startswith("unverified: from its documentation")
