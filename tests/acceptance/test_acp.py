@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.house import House, house, until
+from support import driven
+from support.driven import REPORT, events
+from support.house import House, until
 from support.repo import git
 
-AGENT = Path(__file__).parent.parent / "fakes" / "acp_agent.py"
-REPORT: dict[str, Any] = {
-    "tool": "report_completed",
-    "arguments": {"result": "success", "summary": "did it"},
-}
 WRITE = {"write": "a.txt", "text": "by an agent\n"}
+plan = partial(driven.plan, fence="acp")
 
 
-def plan(*steps: dict[str, Any]) -> str:
-    return f"Do it.\n\n```acp\n{json.dumps(list(steps))}\n```\n"
-
-
-@contextmanager
-def agent(folder: Path, *words: str, approval: str = "edits", **more: Any) -> Generator[House]:
+def agent(
+    folder: Path, *words: str, approval: str = "edits", **more: Any
+) -> AbstractContextManager[House]:
     """A house whose worker is an agent of the protocol."""
-    sessions = folder / "sessions"
-    sessions.mkdir(parents=True)
-    program = shlex.join([sys.executable, str(AGENT), str(sessions), *words])
-    entry = {"kick_command": program, "like": "acp"}
-    with house(folder, ai_providers={"mine": entry}, i_understand_unsandboxed=True) as home:
-        worker = {"provider": "mine", "approval": approval, **more}
-        home.write(agents={"worker": worker})
-        home.ready()
-        yield home
-
-
-def events(home: House, run: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    out = (home.state / "run" / run["id"] / "out").read_text("utf-8")
-    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return [one for one in found if one["event"] == kind]
+    return driven.driven(folder, "acp", "acp_agent.py", *words, approval=approval, **more)
 
 
 def test_an_agent_of_the_protocol_takes_a_task_to_a_sealed_commit(short_dir: Path):

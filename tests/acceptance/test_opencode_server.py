@@ -2,67 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from support.house import House, house, until
+from support.driven import FAKES, REPORT, WAIT, events, heard, is_told_over_a_death, plan, told
+from support.driven import driven as live
+from support.house import House, until
 from support.repo import git
 
-SERVER = Path(__file__).parent.parent / "fakes" / "opencode_server.py"
-REPORT: dict[str, Any] = {
-    "tool": "report_completed",
-    "arguments": {"result": "success", "summary": "did it"},
-}
 WRITE = {"write": "a.txt", "text": "by a session\n"}
-WAIT = {"wait": ".aiagent/go"}
 
 
-def plan(*steps: dict[str, Any]) -> str:
-    return f"Do it.\n\n```plan\n{json.dumps(list(steps))}\n```\n"
-
-
-@contextmanager
 def driven(
-    folder: Path, approval: str = "edits", *words: str, hold_seconds: float = 45, **more: Any
-) -> Generator[House]:
+    folder: Path, approval: str = "edits", *words: str, **more: Any
+) -> AbstractContextManager[House]:
     """A house whose worker is driven as OpenCode is."""
-    sessions = folder / "sessions"
-    sessions.mkdir(parents=True)
-    program = shlex.join([sys.executable, str(SERVER), str(sessions), *words])
-    entry = {"kick_command": program, "like": "opencode", "mode": "live"}
-    ask = {"hold_seconds": hold_seconds}
-    with house(
-        folder, ai_providers={"mine": entry}, ask=ask, i_understand_unsandboxed=True
-    ) as home:
-        worker = {"provider": "mine", "model": "scripted/m", "approval": approval, **more}
-        home.write(agents={"worker": worker})
-        home.ready()
-        yield home
-
-
-def events(home: House, run: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    out = (home.state / "run" / run["id"] / "out").read_text("utf-8")
-    found = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    return [one for one in found if one["event"] == kind]
-
-
-def told(home: House, task_id: str) -> list[tuple[str | None, bool]]:
-    found = home.task(task_id)["tells"]
-    return [(one["way"], one["delivered_at"] is not None) for one in found]
-
-
-def heard(home: House, run: dict[str, Any]) -> list[Any]:
-    return json.loads(git(home.repo, "show", f"{run['commit']}:heard.json"))
+    worker: dict[str, Any] = {"model": "scripted/m", "approval": approval, **more}
+    return live(folder, "opencode", "opencode_server.py", *words, **worker)
 
 
 def of_run(run: dict[str, Any]) -> list[psutil.Process]:
@@ -103,22 +65,7 @@ def test_a_session_takes_a_task_to_a_sealed_commit(short_dir: Path):
 
 def test_what_is_said_reaches_the_turn_whoever_is_killed(short_dir: Path):
     with driven(short_dir) as home:
-        task = home.add("Write", plan(WAIT, WRITE, REPORT))["id"]
-        home.running(task)
-        home.run("tell", task, "Mind the xylophone.")
-        until("it is given", lambda: told(home, task) == [("turn", False)])
-        home.processes[-1].kill()
-        home.processes[-1].wait()
-        home.ready()
-        home.run("tell", task, "And the quokka.")
-        until("both are given", lambda: told(home, task) == [("turn", False)] * 2)
-        home.go(task)
-        assert home.finished(task)["status"] == "succeeded", home.log_text()
-        (run,) = home.runs(task)
-        turns, words = heard(home, run)
-        assert turns == 1
-        assert ["xylophone" in words[0], "quokka" in words[1], len(words)] == [True, True, 2]
-        assert told(home, task) == [("turn", True), ("turn", True)]
+        is_told_over_a_death(home, WRITE)
 
 
 def test_an_interrupt_begins_the_next_turn_with_what_was_said(short_dir: Path):
@@ -179,7 +126,7 @@ def test_a_session_is_gone_on_with_and_one_that_is_gone_begins_anew(short_dir: P
             first = home.last(task)
             assert (first["outcome"], first["reason"]) == ("suspended", "asked")
             if not is_there:
-                (short_dir / "sessions" / first["provider_session_id"]).unlink()
+                (short_dir / "kept" / first["provider_session_id"]).unlink()
             home.run("task", "answer", task, "this")
             second = home.last(task, 2)
             (started,) = events(home, second, "started")
@@ -229,7 +176,7 @@ def test_a_killed_driver_leaves_no_server_behind(short_dir: Path):
         task = home.add("Write", plan(WAIT, REPORT), max_attempts="1")["id"]
         run = home.running(task)
         until("it works", lambda: events(home, run, "started"))
-        served = [one for one in of_run(run) if str(SERVER) in one.cmdline()]
+        served = [one for one in of_run(run) if str(FAKES / "opencode_server.py") in one.cmdline()]
         (driver,) = (
             one for one in served if "aiagent_coordinator.drivers.opencode" in one.cmdline()
         )

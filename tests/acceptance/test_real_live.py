@@ -5,7 +5,6 @@ AIAGENT_REAL_CLIS=1 AIAGENT_CLI_CACHE=~/.cache/aiagent-clis pytest tests/accepta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,17 @@ from typing import Any
 import pytest
 
 from support.clis import RUN_SECONDS, WANTED, litter, model, output_of, programs, working
-from support.house import House, until
+from support.driven import told
+from support.house import until
 from support.repo import git
+from support.scenarios import BEGIN, END, WRITE, planned
 
 __test__ = bool(WANTED)
 pytestmark = [pytest.mark.needs("node"), pytest.mark.timeout(600)]
 
 #: Those with a live mode of their own.
 LIVE = [name for name in ("claude", "codex", "opencode") if name in WANTED]
-BEGIN = [{"tool": "authenticate"}, {"tool": "get_next_action"}, {"tool": "get_my_task"}]
 HOLD = {"shell": 'until [ -e .aiagent/go ]; do sleep 0.1; done; echo went "on"'}
-WRITE = {"write": "model.txt", "text": "written by a model\n"}
-END = [
-    {"tool": "get_next_action"},
-    {"tool": "report_completed", "arguments": {"result": "success", "summary": "as told"}},
-    {"tool": "get_next_action"},
-]
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +36,8 @@ def _in_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IS_SANDBOX", "1")
 
 
-def planned(folder: Path, *steps: dict[str, Any]) -> tuple[str, ...]:
-    file = folder / "plan.json"
-    file.write_text(json.dumps(steps))
-    return ("--plan", str(file), "--watch", "xylophone", "--watch", "quokka")
-
-
-def told(home: House, task_id: str) -> list[tuple[str | None, bool]]:
-    found = home.task(task_id)["tells"]
-    return [(one["way"], one["delivered_at"] is not None) for one in found]
+#: Of what is said to the model, these are noted.
+WATCHED = ("--watch", "xylophone", "--watch", "quokka")
 
 
 SHUT_IN = pytest.param("bwrap", marks=pytest.mark.needs("bwrap"))
@@ -63,7 +50,7 @@ def test_a_real_cli_hears_a_message_in_the_turn_that_it_is_in(
 ):
     """Its coordinator is killed while it holds, and a second message comes after that."""
     live = {"ai_providers": {name: {"mode": "live"}}, "sandbox": sandbox}
-    words = planned(short_dir, *BEGIN, HOLD, WRITE, *END)
+    words = (*planned(short_dir, *BEGIN, HOLD, WRITE, *END), *WATCHED)
     with (
         model(short_dir, *words) as served,
         working(short_dir, name, clis, served, "bypass", **live) as home,
@@ -96,7 +83,7 @@ def test_a_real_cli_is_interrupted_and_goes_on_as_it_is_told(
     name: str, short_dir: Path, clis: Path
 ):
     live = {"ai_providers": {name: {"mode": "live"}}}
-    words = planned(short_dir, *BEGIN, HOLD, WRITE, *END)
+    words = (*planned(short_dir, *BEGIN, HOLD, WRITE, *END), *WATCHED)
     with (
         model(short_dir, *words) as served,
         working(short_dir, name, clis, served, "bypass", **live) as home,
