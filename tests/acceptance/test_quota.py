@@ -269,7 +269,7 @@ def test_a_fallback_takes_over_with_the_hand_off_and_only_when_it_is_configured(
         assert "You've hit your limit" in home.task(task)["handoff"]
         assert home.task(waiting)["status"] == "queued"
         sums = {one["key"]: one["runs"] for one in home.json("usage", "--by", "model")["usage"]}
-        assert sums == {"talker/default": 1, "rehearsal/understudy": 1}
+        assert sums == {"talker/m": 1, "rehearsal/understudy": 1}
         home.down()
 
 
