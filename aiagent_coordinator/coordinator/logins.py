@@ -99,7 +99,7 @@ class Logins:
 
     async def _look(self, key: Key) -> None:
         # whoever stops us need not wait for a program
-        found = await anyio.to_thread.run_sync(self._ask, key, abandon_on_cancel=True)
+        found = await anyio.to_thread.run_sync(self._known, key, abandon_on_cancel=True)
         if found is None:
             del self._waiting[key]
         elif found is Login.NEEDS_LOGIN:
@@ -123,13 +123,22 @@ class Logins:
         path = resolve(definition, env.get("PATH"), Path("/dev/null"), env.get("HOME"))
         return Login.UNKNOWN if path is None else login_of(definition, path, env)
 
+    def _known(self, key: Key) -> Login | None:
+        """The same; what cannot be asked now is not known, and ends nothing here."""
+        try:
+            return self._ask(key)
+        except (CoordinatorError, OSError):
+            return Login.UNKNOWN
+
     async def _open(self, key: Key) -> None:
         provider, account = key
         arguments = {"provider": provider, "account": account, "logins_only": True}
+        # before: a run that is refused as soon as it is open waits anew
+        del self._waiting[key]
         try:
             await self.link.call("clear_limits", arguments)
         except UnavailableError:
-            return  # with the next look
+            self._waiting[key] = True  # with the next look
         except CoordinatorError:
             pass  # it is nothing to the server any more
         else:
@@ -141,4 +150,3 @@ class Logins:
                 provider=provider,
                 account=account,
             )
-        del self._waiting[key]
